@@ -1,0 +1,1 @@
+"""Measurements: load, scenarios and their generated results."""
