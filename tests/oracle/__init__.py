@@ -1,0 +1,1 @@
+"""An independent judge of convergence: Yjs itself, running in Node."""
