@@ -1,0 +1,110 @@
+# Everything that is done to this repository. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+# Folders with a package.json of their own; those that do not exist are left out.
+NODE_PROJECTS := $(patsubst %/package.json,%,$(wildcard web/package.json tests/interop/package.json tests/oracle/package.json tests/e2e/package.json))
+NODE_STAMPS := $(addsuffix /node_modules/.installed,$(NODE_PROJECTS))
+WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/*.ts web/tsconfig*.json -type f 2>/dev/null)
+WEB_CLIENT := $(if $(wildcard web/package.json),web/dist/index.html)
+CRDT_SOURCES := $(wildcard crdt/*.py)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+.PHONY: run
+run: $(VENV)/.run $(WEB_CLIENT) ## Start the server and its web client at http://127.0.0.1:8000 (PORT=… to change)
+	@echo "Open http://$(HOST):$(PORT) - Ctrl+C stops the server."
+	exec $(BIN)/python -m syncd serve --host $(HOST) --port $(PORT)
+
+.PHONY: test
+test: apt $(VENV)/.dev $(NODE_STAMPS) $(WEB_CLIENT) ## Install what is missing and run every check and every test
+	@$(MAKE) check
+	if [ -f web/package.json ]; then echo "== web tests"; npm --prefix web run test --if-present; fi
+	echo "== the whole test-suite"
+	$(BIN)/pytest -q
+
+.PHONY: check
+check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types, layers, unit tests pure and compiled
+	@echo "== ruff"
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	echo "== mypy"
+	$(BIN)/mypy
+	echo "== import-linter"
+	$(BIN)/lint-imports
+	if [ -x web/node_modules/.bin/tsc ]; then echo "== tsc"; (cd web && node_modules/.bin/tsc --noEmit); fi
+	echo "== unit tests, pure Python"
+	$(BIN)/pytest -q -m "not slow" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
+	echo "== unit tests of crdt, compiled"
+	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -m "not slow" --import-mode=append -p no:cacheprovider $(wildcard tests/unit/crdt tests/model)
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and apply the safe lint fixes
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: compile
+compile: build/compiled/.done ## Compile the hot modules of crdt with mypyc into build/compiled
+
+.PHONY: web
+web: $(WEB_CLIENT) ## Build the web client into web/dist
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Renew requirements.lock and requirements-dev.lock from pyproject.toml (UPGRADE=1 for newer versions)
+	@compile() { $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(if $(UPGRADE),--upgrade) "$$@"; }
+	compile -o requirements.lock
+	compile --group dev -c requirements.lock -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove what was built (not the virtual environment, not node_modules, no data)
+	rm -rf build dist web/dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
+
+.PHONY: apt
+apt: # Debian packages of the test-suite
+	@deploy/local/apt.sh python-venv=python3-venv chromium=chromium strace=strace gcc=gcc
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 …)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Creating a virtual environment failed. On Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements.lock | $(BIN)/python
+	@echo "Installing the server's dependencies"
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Installing the development dependencies"
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+%/node_modules/.installed: %/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20.19 or newer with npm is needed for $*" >&2; exit 1; }
+	echo "Installing the packages of $*"
+	npm --prefix $* ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
+	@echo "Building the web client"
+	npm --prefix web run --silent build
+	touch $@
+
+build/compiled/.done: $(CRDT_SOURCES) deploy/packaging/compile_crdt.py | $(VENV)/.dev
+	@echo "Compiling crdt with mypyc"
+	mkdir -p build
+	$(BIN)/python deploy/packaging/compile_crdt.py >build/compile.log 2>&1 || { tail -n 40 build/compile.log >&2; exit 1; }
+	touch $@

@@ -1,0 +1,44 @@
+"""Compiles the hot modules of `crdt` with mypyc into ``build/compiled``, next to copies of its other modules.
+
+``PYTHONPATH=build/compiled`` then runs the same package as machine code. The package must work either way, so the gate
+runs its tests both ways. Usage: ``python deploy/packaging/compile_crdt.py`` from the root of the repository.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from mypyc.build import mypycify
+from setuptools import Distribution
+from setuptools.command.build_ext import build_ext
+
+MODULES = ("varint", "structs", "update", "index", "gate", "block", "wire", "awareness", "session", "replica")
+"""The modules of `crdt` that are compiled: what runs per message or per struct."""
+
+TARGET = Path("build", "compiled")
+
+
+def compile_modules(target: Path) -> list[str]:
+    """Builds the extension modules under `target`; returns their names. Needs a C compiler."""
+    sources = [f"crdt/{name}.py" for name in MODULES if Path("crdt", f"{name}.py").is_file()]
+    distribution = Distribution({"name": "crdt-compiled", "ext_modules": mypycify(sources, opt_level="2")})
+    command = build_ext(distribution)
+    command.build_lib = str(target)
+    command.build_temp = str(target.parent / "temp")
+    command.ensure_finalized()
+    command.run()
+    return sources
+
+
+def main() -> None:
+    """Starts from an empty folder, so that no module of an earlier build can be imported by mistake."""
+    shutil.rmtree(TARGET, ignore_errors=True)
+    shutil.copytree("crdt", TARGET / "crdt", ignore=shutil.ignore_patterns("__pycache__"))
+    os.environ.setdefault("MYPYC_DEBUG_LEVEL", "0")
+    compiled = compile_modules(TARGET)
+    sys.stdout.write(f"compiled {len(compiled)} modules of crdt into {TARGET}\n")
+
+
+if __name__ == "__main__":
+    main()
