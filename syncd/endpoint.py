@@ -1,0 +1,494 @@
+"""The fast websocket endpoint, as uvicorn's `ws=` and `http=` protocol classes.
+
+Bytes go from the socket to the node, and from the node to the socket, without a task, a queue or an await between:
+`WebSocketProtocol` is at once the asyncio protocol and the `Link` that the node writes to.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+
+from syncd.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    FrameReader,
+    close_code,
+    close_frame,
+    frame,
+    ping_frame,
+    pong_frame,
+)
+from syncd.handshake import HandshakeError, Request, accepted, decode_headers, open_handshake, parse_head, refused
+from syncd.link import Handshake, Link, Outgoing
+from syncd.sockets import SocketTable
+
+logger = logging.getLogger(__name__)
+
+GOING_AWAY: Final = 1001
+INTERNAL_ERROR: Final = 1011
+RESTART: Final = 1012
+
+# The life of a websocket, in this order; a state is never entered twice.
+_HEAD: Final = 0  # the request has not been answered
+_OPEN: Final = 1
+_DELAYED: Final = 2  # a close was asked for with a delay: nothing is sent or delivered any more
+_CLOSING: Final = 3  # we sent a close frame, the peer has not
+_CLOSED: Final = 4  # nothing more to say; waiting for the socket to go
+
+
+class Admission(Protocol):
+    """The node's answer to a handshake: 101 and the subprotocol to select, or an HTTP status and a reason."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def subprotocol(self) -> str | None: ...
+
+
+class SocketConnection(Protocol):
+    """One client, as the node sees it (`syncd.connection.Connection`)."""
+
+    def message_received(self, message: bytes) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def pong_received(self) -> None: ...
+    def closed(self, code: int | None, clean: bool) -> None: ...
+
+
+class SocketNode(Protocol):
+    """What an endpoint needs of `syncd.node.Node`. `admission` is what `admit` gave for the same handshake."""
+
+    def is_room_path(self, raw_path: bytes) -> bool: ...
+    def admit(self, handshake: Handshake) -> Any: ...
+    def connect(self, link: Link, handshake: Handshake, admission: Any) -> SocketConnection: ...
+
+
+class _Nobody:
+    """Stands in for the connection until the node has made one, so that the hot path need not ask."""
+
+    def message_received(self, message: bytes) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def pong_received(self) -> None: ...
+    def closed(self, code: int | None, clean: bool) -> None: ...
+
+
+_NOBODY: Final[SocketConnection] = _Nobody()
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """One websocket. Make the class for a node with `protocols()`.
+
+    uvicorn constructs it, calls `connection_made`, then `data_received` with the request's head.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_owed_pong",
+        "_paused",
+        "_peer_code",
+        "_pending",
+        "_reader",
+        "_sent_code",
+        "_server_state",
+        "_state",
+        "_transport",
+    )
+
+    node: ClassVar[SocketNode]
+    table: ClassVar[SocketTable]
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._server_state = server_state
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # connection_made comes first
+        self._connection: SocketConnection = _NOBODY
+        self._reader = FrameReader(self.table.limits.max_message)
+        self._state = _HEAD
+        self._paused = False
+        self._owed_pong: bytes | None = None
+        self._pending: tuple[int, str] | None = None
+        self._sent_code: int | None = None
+        self._peer_code: int | None = None
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        limits = self.table.limits
+        self._transport.set_write_buffer_limits(high=limits.outbox_high, low=limits.outbox_low)
+        self._connections().add(self)
+        self.table.opened()
+
+    def data_received(self, data: bytes) -> None:
+        if self._state == _OPEN:
+            message = self._reader.single(data)
+            if message is not None:
+                self._deliver(message)
+            else:
+                self._receive(data)
+        elif self._state == _HEAD:
+            self._receive_head(data)
+        elif self._state != _CLOSED:
+            self._receive(data)
+
+    def eof_received(self) -> None:
+        # asyncio closes the transport now; a peer that reads nothing could keep that from ending.
+        self._state = _CLOSED
+        self.table.closing.start(self, self.table.now())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state = _CLOSED
+        self._connections().discard(self)
+        self.table.gone()
+        self.table.forget_websocket(self)
+        connection, self._connection = self._connection, _NOBODY
+        code = self._sent_code if self._peer_code is None else self._peer_code
+        clean = self._sent_code is not None and self._peer_code is not None
+        try:
+            connection.closed(code, clean)
+        except Exception:
+            self._log_failure(connection)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._guarded(self._connection.pause)
+
+    def resume_writing(self) -> None:
+        if not self._paused:
+            return  # the HTTP protocol before us was told to pause
+        self._paused = False
+        if self._owed_pong is not None:
+            self._pong(self._owed_pong)
+            self._owed_pong = None
+        self._guarded(self._connection.resume)
+
+    def shutdown(self) -> None:
+        """uvicorn ends and the node did not close this socket before."""
+        if self._state == _HEAD:
+            self._refuse(503, "the server is shutting down")
+        else:
+            self.close(RESTART, "the server restarts")
+
+    # the node's side: Link
+
+    def send(self, out: Outgoing) -> None:
+        """Write one message; ignored once the socket is closing."""
+        if self._state == _OPEN:
+            data = out.frame
+            if data is None:
+                data = out.frame = frame(out.message)
+            self._transport.write(data)
+
+    def ping(self) -> None:
+        """Write a protocol ping; ignored once the socket is closing."""
+        if self._state == _OPEN:
+            self._transport.write(ping_frame())
+
+    def close(self, code: int, reason: str, delay: float = 0.0) -> None:
+        """Begin the closing handshake, now or after `delay` seconds. The first call decides, but a later one without
+        delay ends the wait of an earlier one with it."""
+        if self._state == _OPEN and delay > 0:
+            self._state = _DELAYED
+            self._pending = (code, reason)
+            self.table.delay_close(self, delay)
+        elif self._state == _OPEN or (self._state == _DELAYED and delay <= 0):
+            self._send_close(code, reason)
+
+    def abort(self) -> None:
+        """Drop the socket without a handshake."""
+        if self._transport is not None:
+            self._state = _CLOSED
+            self._transport.abort()
+
+    def buffered(self) -> int:
+        """Bytes written and not yet taken by the kernel."""
+        return self._transport.get_write_buffer_size()
+
+    def finish_close(self) -> None:
+        """The delay of a close is over."""
+        if self._state == _DELAYED and self._pending is not None:
+            self._send_close(*self._pending)
+
+    # opening
+
+    def open(self, request: Request) -> None:
+        """Answer the handshake, and if the node admits the client connect it."""
+        peer = get_remote_addr(self._transport)
+        try:
+            opening = open_handshake(request, peer[0] if peer else "", self.table.limits.trusted_proxies)
+        except HandshakeError as error:
+            self._refuse(error.status, error.detail, error.headers)
+            return
+        handshake = opening.handshake
+        if not self.node.is_room_path(handshake.raw_path):
+            self._refuse(404, "no such websocket endpoint")
+            return
+        try:
+            admission = self.node.admit(handshake)
+        except Exception:
+            self._log_failure("the admission of a client")
+            self._refuse(500, "internal error")
+            return
+        if admission.status != 101:
+            self._refuse(admission.status, admission.reason)
+            return
+        self._transport.write(accepted(opening.accept, admission.subprotocol))
+        self._state = _OPEN
+        self._connect(handshake, admission)
+
+    def _connect(self, handshake: Handshake, admission: object) -> None:
+        try:
+            self._connection = self.node.connect(self, handshake, admission)
+        except Exception:
+            self._fail("connecting a client")
+            return
+        if self._paused:
+            # What `connect` wrote filled the buffer before there was a connection to tell.
+            self._guarded(self._connection.pause)
+
+    def _receive_head(self, data: bytes) -> None:
+        try:
+            request = parse_head(data)
+        except HandshakeError as error:
+            self._refuse(error.status, error.detail, error.headers)
+            return
+        self.open(request)
+
+    def _refuse(self, status: int, detail: str, headers: Any = None) -> None:
+        self.table.stats.handshakes_refused += 1
+        self._state = _CLOSED
+        self._transport.write(refused(status, detail, headers))
+        self._transport.close()
+        self.table.closing.start(self, self.table.now())
+
+    # receiving
+
+    def _deliver(self, message: bytes) -> None:
+        try:
+            self._connection.message_received(message)
+        except Exception:
+            self._fail(self._connection)
+
+    def _receive(self, data: bytes) -> None:
+        for opcode, payload in self._reader.receive(data):
+            if opcode == BINARY:
+                # An earlier message of this chunk may have got the client thrown out.
+                if self._state == _OPEN:
+                    self._deliver(payload)
+            elif opcode == CLOSE:
+                self._peer_closed(close_code(payload))
+            elif opcode == PING:
+                self._pong(payload)
+            elif self._state == _OPEN:
+                self._guarded(self._connection.pong_received)
+        violation = self._reader.violation
+        if violation is not None and self._state != _CLOSED:
+            self.table.stats.refuse(violation.rule)
+            self._violated(violation.code, violation.rule)
+
+    def _pong(self, payload: bytes) -> None:
+        if self._state >= _CLOSING:
+            return
+        if self._paused:
+            # A flood of pings from a client that reads nothing must not grow the buffer: only the most recent ping
+            # has to be answered (RFC 6455 §5.5.3).
+            self._owed_pong = payload
+        else:
+            self._transport.write(pong_frame(payload))
+
+    # closing
+
+    def _send_close(self, code: int, reason: str) -> None:
+        self._state = _CLOSING
+        self._sent_code = code
+        self._transport.write(close_frame(code, reason))
+        self.table.closing.start(self, self.table.now())
+
+    def _peer_closed(self, code: int) -> None:
+        self._peer_code = code
+        if self._state < _CLOSING:
+            self._send_close(code, "")
+        self._state = _CLOSED
+        self._transport.close()
+
+    def _violated(self, code: int, rule: str) -> None:
+        """Tell the peer and read no further: after a violation nothing in the stream can be trusted.
+
+        The socket is only half closed, because closing it with unread bytes would reset the connection, and the reset
+        would overtake the close frame.
+        """
+        if self._state < _CLOSING:
+            self._send_close(code, rule)
+        self._state = _CLOSED
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _fail(self, where: object) -> None:
+        """Our own code raised: this client is sent away, nobody else notices."""
+        self._log_failure(where)
+        self.close(INTERNAL_ERROR, "internal error")
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            self._fail(self._connection)
+
+    def _log_failure(self, where: object) -> None:
+        self.table.internal_errors += 1
+        logger.exception("unexpected error in %s", where)
+
+    def _connections(self) -> set[Any]:
+        return cast(set[Any], self._server_state.connections)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with limits, which hands websockets over without losing a byte.
+
+    uvicorn forgets what arrives in the same read behind the upgrade request; a client that sends its first message
+    without waiting for the answer would lose it.
+    """
+
+    websocket: ClassVar[type[WebSocketProtocol]]
+    table: ClassVar[SocketTable]
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.access_log = False  # its lines hold the query string, and that may hold a token
+        self._counted = False
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.table.full():
+            self.table.refused += 1
+            transport.close()
+            return
+        self._counted = True
+        self.table.opened()
+        self.table.heads.start(self, self.table.now())
+        # With no room in the buffer, `pause_writing` says that the client takes nothing, for any size of response.
+        transport.set_write_buffer_limits(high=0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.table.responses.start(self, self.table.now())
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.table.responses.stop(self)
+        super().resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self._upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(400, "malformed request")
+        else:
+            self._watch(len(data))
+
+    def drop(self) -> None:
+        """A deadline passed: end the socket."""
+        self.transport.abort()
+
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self.table.heads.start(self, self.table.now())
+
+    def on_headers_complete(self) -> None:
+        self.table.heads.stop(self)
+        self.table.bodies.start(self, self.table.now())
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.table.bodies.stop(self)
+        super().on_message_complete()
+
+    def _watch(self, size: int) -> None:
+        """Bound the head, which the parser does not, and see that the peer never is without a deadline."""
+        if self in self.table.heads:
+            self._head_bytes += size
+            if self._head_bytes > self.table.limits.max_head:
+                self._refuse(431, "the request's head is too large")
+        elif self not in self.table.bodies and (self.cycle is None or self.cycle.response_complete):
+            # Empty lines between two requests stop the keep-alive timer and begin no request.
+            self.table.heads.start(self, self.table.now())
+
+    def _upgrade(self, rest: bytes) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Its response would be written into the websocket.
+            self._refuse(400, "an upgrade behind an unanswered request")
+            return
+        request = Request(
+            method=self.scope["method"],
+            target=self.url,
+            headers=decode_headers(self.scope["headers"]),
+            http_version=self.scope["http_version"],
+        )
+        protocol = self.websocket(self.config, self.server_state, self.app_state)
+        self.transport.set_protocol(protocol)
+        self.connections.discard(self)
+        self._leave()
+        self.parser = None  # type: ignore[assignment]  # breaks the cycle with the parser: freed now, not by the GC
+        protocol.connection_made(self.transport)
+        protocol.open(request)
+        if rest:
+            protocol.data_received(rest)
+
+    def _refuse(self, status: int, detail: str) -> None:
+        self._leave_deadlines()
+        self.transport.write(refused(status, detail))
+        self.transport.close()
+
+    def _leave_deadlines(self) -> None:
+        self.table.heads.stop(self)
+        self.table.bodies.stop(self)
+
+    def _leave(self) -> None:
+        self.table.forget_http(self)
+        if self._counted:
+            self._counted = False
+            self.table.gone()
+
+
+class Protocols(NamedTuple):
+    """The classes for uvicorn's `http=` and `ws=`."""
+
+    http: type[HttpProtocol]
+    ws: type[WebSocketProtocol]
+
+
+def protocols(node: SocketNode, table: SocketTable) -> Protocols:
+    """The protocol classes that serve `node`. uvicorn instantiates classes, so the node is bound to fresh ones."""
+    bound: dict[str, object] = {"__slots__": (), "node": node, "table": table}
+    websocket = cast(type[WebSocketProtocol], type("NodeWebSocketProtocol", (WebSocketProtocol,), bound))
+    http = type("NodeHttpProtocol", (HttpProtocol,), {"websocket": websocket, "table": table})
+    return Protocols(cast(type[HttpProtocol], http), websocket)

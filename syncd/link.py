@@ -1,0 +1,53 @@
+"""What stands between the websocket endpoints and the rooms: one socket as the rooms see it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Outgoing:
+    """One message for many readers, encoded once.
+
+    `message` holds the y-protocol message; `frame` the websocket frame around it, filled by the first endpoint that
+    needs it, so that a room's flush costs one encoding however many sockets read it.
+    """
+
+    __slots__ = ("frame", "message")
+
+    def __init__(self, message: bytes) -> None:
+        self.message = message
+        self.frame: bytes | None = None
+
+
+class Link(Protocol):
+    """One websocket, as an endpoint gives it to the node. No method blocks, awaits or raises on a dead socket."""
+
+    def send(self, out: Outgoing) -> None:
+        """Queue one message; the order of calls is kept."""
+
+    def ping(self) -> None:
+        """Send a protocol ping where the endpoint can, else nothing."""
+
+    def close(self, code: int, reason: str, delay: float = 0.0) -> None:
+        """After `delay` seconds send a close frame, then drop the socket after the handshake or a deadline."""
+
+    def abort(self) -> None:
+        """Drop the socket at once, without a closing handshake."""
+
+    def buffered(self) -> int:
+        """Bytes that are queued and not yet taken by the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The request that asked for a websocket.
+
+    `raw_path` is the path as it was sent, before '?'; `headers` have lower-case names, the last of several wins;
+    `address` is the client's host; `subprotocols` are those offered, in the client's order of preference.
+    """
+
+    raw_path: bytes
+    query: bytes
+    headers: Mapping[str, str]
+    address: str
+    subprotocols: tuple[str, ...]
