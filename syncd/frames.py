@@ -141,6 +141,11 @@ class FrameReader:
         self.violation: ProtocolViolation | None = None
         self.finished = False  # a close frame or a violation was met: all later bytes are ignored
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory reserved for what is incomplete."""
+        return sum(kept.__alloc__() for kept in (self._buffer, self._parts) if kept is not None)
+
     def single(self, data: bytes) -> bytes | None:
         """The message, if `data` is exactly one small unfragmented binary frame and nothing is pending; else None.
 
