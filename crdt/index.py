@@ -1,0 +1,141 @@
+"""What a room holds: per client the end of its known clocks, and the delete set.
+
+The gate admits an update only when everything it builds on is known, so the known clocks of a client always run from 0
+without a hole and one number says it all; deletes come as ranges.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+
+from crdt.update import Update, UpdateReader
+from crdt.varint import write_uint
+
+
+class RangeSet:
+    """Sorted, disjoint, non-adjacent half-open ranges of clocks, 16 bytes a range."""
+
+    __slots__ = ("ends", "starts")
+
+    def __init__(self) -> None:
+        self.starts: array[int] = array("Q")
+        self.ends: array[int] = array("Q")
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def covers(self, start: int, end: int) -> bool:
+        """Whether [start, end) lies inside one range."""
+        at = bisect_right(self.starts, start) - 1
+        return at >= 0 and self.ends[at] >= end
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether any clock of [start, end) is in the set."""
+        at = bisect_left(self.starts, end) - 1
+        return at >= 0 and self.ends[at] > start
+
+    def add(self, start: int, end: int) -> None:
+        """Add [start, end), joining what it touches."""
+        starts, ends = self.starts, self.ends
+        first = bisect_left(ends, start)
+        last = bisect_right(starts, end)
+        if first < last:
+            start = min(start, starts[first])
+            end = max(end, ends[last - 1])
+            if last - first == 1:
+                starts[first] = start
+                ends[first] = end
+                return
+        starts[first:last] = array("Q", (start,))
+        ends[first:last] = array("Q", (end,))
+
+    def missing(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not in the set."""
+        out: list[tuple[int, int]] = []
+        at = bisect_right(self.ends, start)
+        while at < len(self.starts) and self.starts[at] < end:
+            if self.starts[at] > start:
+                out.append((start, self.starts[at]))
+            start = max(start, self.ends[at])
+            at += 1
+        if start < end:
+            out.append((start, end))
+        return out
+
+    def within(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are in the set."""
+        out: list[tuple[int, int]] = []
+        at = bisect_right(self.ends, start)
+        while at < len(self.starts) and self.starts[at] < end:
+            out.append((max(start, self.starts[at]), min(end, self.ends[at])))
+            at += 1
+        return out
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """All ranges as (start, end)."""
+        return list(zip(self.starts, self.ends, strict=True))
+
+
+class Index:
+    """Known clocks and deletes of one document.
+
+    Attributes:
+        clocks: client id -> end clock; everything below it is known. This is the state vector.
+        deletes: client id -> deleted clocks.
+    """
+
+    __slots__ = ("clocks", "deletes")
+
+    def __init__(self) -> None:
+        self.clocks: dict[int, int] = {}
+        self.deletes: dict[int, RangeSet] = {}
+
+    def add(self, update: Update) -> None:
+        """Note an update that the gate admitted."""
+        clocks = self.clocks
+        for client, _, end in update.ranges:
+            if clocks.get(client, 0) < end:
+                clocks[client] = end
+        for client, start, end in update.deletes:
+            self.add_delete(client, start, end)
+
+    def add_delete(self, client: int, start: int, end: int) -> None:
+        """Note that [start, end) of `client` is deleted."""
+        ranges = self.deletes.get(client)
+        if ranges is None:
+            ranges = self.deletes[client] = RangeSet()
+        ranges.add(start, end)
+
+    def add_state(self, clocks: dict[int, int], deletes: bytes) -> None:
+        """Note a whole block: its end clocks and its encoded delete set (trusted, so not validated again)."""
+        known = self.clocks
+        for client, end in clocks.items():
+            if known.get(client, 0) < end:
+                known[client] = end
+        for client, start, end in UpdateReader(deletes).deletes():
+            self.add_delete(client, start, end)
+
+    def deleted(self, client: int, start: int, end: int) -> bool:
+        """Whether all of [start, end) of `client` is known to be deleted."""
+        ranges = self.deletes.get(client)
+        return ranges is not None and ranges.covers(start, end)
+
+    def encode_deletes(self) -> bytes:
+        """The delete set in the form that ends an update."""
+        return encode_deletes({client: ranges.pairs() for client, ranges in self.deletes.items()})
+
+
+def encode_deletes(deletes: dict[int, list[tuple[int, int]]]) -> bytes:
+    """Encode client id -> (start, end) ranges as a delete set; clients without a range are left out."""
+    out = bytearray()
+    write_uint(out, sum(1 for ranges in deletes.values() if ranges))
+    for client, ranges in deletes.items():
+        if not ranges:
+            continue
+        write_uint(out, client)
+        write_uint(out, len(ranges))
+        for start, end in ranges:
+            write_uint(out, start)
+            write_uint(out, end - start)
+    return bytes(out)

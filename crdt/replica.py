@@ -1,0 +1,339 @@
+"""One document as a server holds it: blocks, a tail of raw updates, an index, and what waits for its dependencies.
+
+There is no document engine here. `receive` takes a client's update through the validator and the gate; what is new
+waits in `pending` until the room flushes; `flush` hands out one merged update and puts it into the tail. A reader is
+brought up to date by the blocks as they lie (or a diff cut from them) and then the tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+from crdt.block import Block
+from crdt.errors import ProtocolError
+from crdt.gate import Verdict, judge, split, trim
+from crdt.index import Index
+from crdt.merge import FAN_IN, merge
+from crdt.update import EMPTY_UPDATE, encode_state_vector, parse_update
+
+TRIM_FROM: Final = 1024
+"""Bytes of known content above which an update is cut down to what is new; below, the raw bytes are kept as they
+came."""
+
+
+class Outcome(IntEnum):
+    """What became of an update."""
+
+    ACCEPTED = 0  # new; it is in `pending`
+    KNOWN = 1  # nothing new; dropped
+    HELD = 2  # all or part of it waits for something the sender must be asked for
+    OVERFLOW = 3  # it would have to wait, but too much waits already; the sender must come back with a full sync
+
+
+class Held:
+    """An update that waits for clocks the document does not have."""
+
+    __slots__ = ("data", "source", "waits_for")
+
+    def __init__(self, data: bytes, source: object, waits_for: tuple[int, int]) -> None:
+        self.data = data
+        self.source = source
+        self.waits_for = waits_for
+
+
+class Tail:
+    """Updates since the blocks, in order, merged in a tree so that neither joining nor appending merges much at
+    once."""
+
+    __slots__ = ("first", "items", "levels", "size")
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.items: list[bytes] = []
+        self.levels: list[list[bytes]] = [[]]
+        self.size = 0
+
+    @property
+    def end(self) -> int:
+        """Number of the next update."""
+        return self.first + len(self.items)
+
+    def append(self, update: bytes) -> None:
+        """Add one update."""
+        self.items.append(update)
+        self.size += len(update)
+        self._push(update)
+
+    def _push(self, update: bytes) -> None:
+        level = 0
+        while True:
+            if level == len(self.levels):
+                self.levels.append([])
+            self.levels[level].append(update)
+            if len(self.levels[level]) < FAN_IN:
+                return
+            update = merge(self.levels[level])
+            self.levels[level] = []
+            level += 1
+
+    def pieces(self) -> list[bytes]:
+        """The whole tail as few updates, oldest (and largest) first."""
+        return [update for level in reversed(self.levels) for update in level]
+
+    def since(self, number: int) -> list[bytes] | None:
+        """The updates from `number` on; None when they have left the tail."""
+        return None if number < self.first else self.items[number - self.first :]
+
+    def drop(self, number: int) -> None:
+        """Forget the updates below `number`."""
+        if number <= self.first:
+            return
+        self.items = self.items[number - self.first :]
+        self.first = number
+        self.size = sum(map(len, self.items))
+        self.levels = [[]]
+        for update in self.items:
+            self._push(update)
+
+
+class Replica:
+    """State of one document and the only place that changes it.
+
+    Args:
+        held_bytes: how many bytes of updates may wait for their dependencies.
+        held_updates: how many updates may.
+
+    Attributes:
+        index: what is known.
+        pending: (update, source) accepted since the last flush.
+        version: rises with every accepted update; equal versions mean equal state.
+        base_version: rises when the blocks are replaced.
+    """
+
+    __slots__ = (
+        "_full",
+        "_full_version",
+        "_held_size",
+        "base_version",
+        "blocks",
+        "held",
+        "held_bytes",
+        "held_updates",
+        "index",
+        "pending",
+        "tail",
+        "version",
+    )
+
+    def __init__(self, held_bytes: int = 4 << 20, held_updates: int = 1024) -> None:
+        self.held_bytes = held_bytes
+        self.held_updates = held_updates
+        self.blocks: tuple[Block, ...] = ()
+        self.tail = Tail()
+        self.index = Index()
+        self.pending: list[tuple[bytes, object]] = []
+        self.held: list[Held] = []
+        self._held_size = 0
+        self.version = 0
+        self.base_version = 0
+        self._full: list[bytes] = []
+        self._full_version = -1
+
+    # -- loading
+
+    def load(self, blocks: list[Block], updates: list[bytes]) -> None:
+        """Take over stored state. The blocks are trusted (they were verified when written), the updates are parsed
+        again.
+
+        Raises:
+            ProtocolError: when a stored update is not valid or has a hole: then the store is damaged.
+        """
+        for block in blocks:
+            self.index.add_state(block.state, block.deletes)
+        self.blocks = tuple(blocks)
+        for update in updates:
+            if self.receive(update, None) in (Outcome.HELD, Outcome.OVERFLOW):
+                raise ProtocolError("hole", "the stored updates lack something they build on")
+            self.flush()
+
+    def rebase(self, blocks: list[Block], covered: int) -> None:
+        """Serve from new blocks that cover the old ones and the tail below number `covered`."""
+        self.blocks = tuple(blocks)
+        self.tail.drop(covered)
+        self.base_version += 1
+        self.version += 1
+
+    # -- receiving
+
+    def receive(self, data: bytes, source: object) -> Outcome:
+        """Take one update of a client.
+
+        Args:
+            data: update v1 as it came.
+            source: who sent it; handed back beside it in `pending`.
+
+        Raises:
+            ProtocolError: when the update breaks a rule; nothing has changed then.
+        """
+        update = parse_update(data)
+        verdict = judge(update, self.index)
+        if verdict is Verdict.READY:
+            self.index.add(update)
+            self._accept(data, source)
+        elif verdict is Verdict.KNOWN:
+            return Outcome.KNOWN
+        elif verdict is Verdict.MIXED and len(data) <= TRIM_FROM:
+            self.index.add(update)
+            self._accept(data, source)
+        else:
+            return self._receive_part(data, source)
+        if self.held:
+            self._retry_held()
+        return Outcome.ACCEPTED
+
+    def _receive_part(self, data: bytes, source: object) -> Outcome:
+        """Accept what is new and complete, hold back the rest."""
+        cut = split(data, self.index)
+        if cut.rest is not None and not self._hold(cut.rest, source, cut.waits_for):
+            return Outcome.OVERFLOW
+        if cut.ready is not None:
+            ready = cut.ready
+            if cut.rest is None and len(data) - len(ready) <= TRIM_FROM:
+                ready = data
+            self.index.add(parse_update(ready))
+            self._accept(ready, source)
+            if self.held:
+                self._retry_held()
+        if cut.rest is not None:
+            return Outcome.HELD if any(held.source is source for held in self.held) else Outcome.ACCEPTED
+        return Outcome.KNOWN if cut.ready is None else Outcome.ACCEPTED
+
+    def _accept(self, data: bytes, source: object) -> None:
+        self.pending.append((data, source))
+        self.version += 1
+
+    def _hold(self, data: bytes, source: object, waits_for: tuple[int, int] | None) -> bool:
+        if any(held.data == data for held in self.held):
+            return True
+        if len(self.held) >= self.held_updates or self._held_size + len(data) > self.held_bytes:
+            return False
+        assert waits_for is not None, "a rest always waits for something"
+        self.held.append(Held(data, source, waits_for))
+        self._held_size += len(data)
+        return True
+
+    def _retry_held(self) -> None:
+        """Admit what the last accepted update made complete, until nothing moves."""
+        moved = True
+        while moved and self.held:
+            moved = False
+            for held in list(self.held):
+                client, clock = held.waits_for
+                if self.index.clocks.get(client, 0) <= clock:
+                    continue
+                moved = True
+                cut = split(held.data, self.index)
+                if cut.ready is not None:
+                    self.index.add(parse_update(cut.ready))
+                    self._accept(held.data if cut.rest is None else cut.ready, held.source)
+                self._held_size -= len(held.data)
+                if cut.rest is None:
+                    self.held.remove(held)
+                else:
+                    assert cut.waits_for is not None, "a rest always waits for something"
+                    held.data = cut.rest
+                    held.waits_for = cut.waits_for
+                    self._held_size += len(cut.rest)
+
+    def is_known(self, data: bytes) -> bool:
+        """Whether an update holds nothing new.
+
+        Raises:
+            ProtocolError: when the update breaks a rule.
+        """
+        return judge(parse_update(data), self.index) is Verdict.KNOWN
+
+    def holds_from(self, source: object) -> bool:
+        """Whether anything of `source` waits for its dependencies."""
+        return any(held.source is source for held in self.held)
+
+    # -- sending
+
+    def flush(self) -> bytes | None:
+        """Merge what is pending into one update, move it to the tail and return it; None when nothing is pending."""
+        if not self.pending:
+            return None
+        update = self.pending[0][0] if len(self.pending) == 1 else merge([data for data, _ in self.pending])
+        self.pending.clear()
+        self.tail.append(update)
+        return update
+
+    def state_vector(self) -> bytes:
+        """The encoded state vector."""
+        return encode_state_vector(self.index.clocks)
+
+    def base_updates(self, known: dict[int, int], limit: int) -> Iterator[bytes]:
+        """The part of a sync that lies in the blocks, as updates in causal order, one at a time.
+
+        The caller may take them as slowly as the reader's link allows; when the blocks are replaced meanwhile, the rest
+        comes from the new ones. What is in the tail follows by `tail_updates`.
+
+        Args:
+            known: the reader's state vector, client id -> clock.
+            limit: bytes after which an update is closed.
+        """
+        while True:
+            version = self.base_version
+            blocks = self.blocks
+            for block in blocks:
+                yield from block.updates(known, limit)
+            if version == self.base_version:
+                return
+            known = dict(known)
+            for block in blocks:
+                for client, clock in block.state.items():
+                    if known.get(client, 0) < clock:
+                        known[client] = clock
+
+    def tail_updates(self, known: dict[int, int]) -> list[bytes]:
+        """The part of a sync that is not in the blocks yet; the last update is for the SyncStep2, so there is always
+        one.
+
+        Everything accepted must have been flushed before.
+        """
+        if not known:
+            if self._full_version != self.version:
+                self._full = _pack(self.tail.pieces())
+                self._full_version = self.version
+            return self._full
+        fresh: list[bytes] = []
+        for piece in self.tail.pieces():
+            rest = _unknown_part(piece, known)
+            if rest is not None:
+                fresh.append(rest)
+        return _pack(fresh)
+
+    def updates_since(self, number: int) -> list[bytes] | None:
+        """What was flushed since tail number `number`, packed; None when it has left the tail."""
+        items = self.tail.since(number)
+        return None if items is None else _pack(items)
+
+
+def _unknown_part(piece: bytes, known: dict[int, int]) -> bytes | None:
+    """What a reader with state `known` lacks of one update of the tail; deletes count as lacking."""
+    update = parse_update(piece)
+    news = [client for client, _, end in update.ranges if end > known.get(client, 0)]
+    if not news and not update.deletes:
+        return None
+    if len(piece) <= TRIM_FROM or len(news) == len(update.ranges):
+        return piece
+    return trim(piece, known)
+
+
+def _pack(updates: list[bytes]) -> list[bytes]:
+    """The same updates in few messages: small ones merged, large ones as they are."""
+    large = [update for update in updates if len(update) > TRIM_FROM * 16]
+    small = [update for update in updates if len(update) <= TRIM_FROM * 16]
+    return [*large, merge(small) if small else EMPTY_UPDATE]

@@ -1,0 +1,256 @@
+"""One connection's side of the protocol, without I/O: frames in, messages out.
+
+All state of a connection's sync is in this file. A session is behind or live. Behind, it is brought up to date by
+`pull`, a message at a time, as fast as its link takes them; live, it receives what the room flushes. It becomes live
+with the first SyncStep2, falls behind when its link stalls, and catches up by one diff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from crdt.awareness import Presence, encode_awareness
+from crdt.errors import ProtocolError
+from crdt.replica import Outcome, Replica
+from crdt.update import parse_state_vector
+from crdt.wire import (
+    AWARENESS,
+    QUERY_AWARENESS,
+    SAVED,
+    STEP1,
+    STEP2,
+    SYNC,
+    UPDATE,
+    awareness_message,
+    permission_denied,
+    read_messages,
+    saved_message,
+    sync_message,
+)
+
+
+class Counters(Protocol):
+    """What a session counts; `syncd.metrics.Stats` is one."""
+
+    unknown_messages: int
+    updates_in: int
+    updates_deduplicated: int
+    updates_held: int
+    updates_forbidden: int
+    presence_in: int
+    presence_dropped: int
+
+    def refuse(self, rule: str) -> None:
+        """Count one piece of a peer's bytes that broke `rule`."""
+
+
+class Session:
+    """The sync machine of one connection.
+
+    Args:
+        replica, presence: those of the room, shared by its sessions.
+        counters: what happened is added here.
+        may_write: whether the connection may change the document.
+        max_state_entries: how many clients a state vector may name.
+        diff_bytes: size at which an update of a sync is closed and the next one begun.
+
+    Attributes:
+        out: messages to this connection alone, in order; the shell sends and clears them.
+        live: whether the connection receives what the room flushes.
+        author: who the connection's updates are recorded as.
+        barriers: counters of message 102 that the shell has not taken yet.
+        contested: owners of presence ids that this connection claims; the shell pings and clears them.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_base",
+        "_known",
+        "_position",
+        "_warned",
+        "author",
+        "barriers",
+        "contested",
+        "counters",
+        "diff_bytes",
+        "live",
+        "max_state_entries",
+        "may_write",
+        "out",
+        "presence",
+        "replica",
+    )
+
+    def __init__(
+        self,
+        replica: Replica,
+        presence: Presence,
+        counters: Counters,
+        author: str,
+        *,
+        may_write: bool = True,
+        max_state_entries: int = 200_000,
+        diff_bytes: int = 256 * 1024,
+    ) -> None:
+        self.replica = replica
+        self.presence = presence
+        self.counters = counters
+        self.author = author
+        self.may_write = may_write
+        self.max_state_entries = max_state_entries
+        self.diff_bytes = diff_bytes
+        self.out: list[bytes] = []
+        self.barriers: list[bytes] = []
+        self.contested: list[object] = []
+        self.live = False
+        self._known: dict[int, int] | None = None
+        self._base: Iterator[bytes] | None = None
+        self._position = -1
+        self._asked = False
+        self._warned = False
+
+    # -- receiving
+
+    def open(self) -> None:
+        """Greet the client: ask for what it has and say who is here."""
+        self.out.append(sync_message(STEP1, self.replica.state_vector()))
+        self.send_presence()
+
+    def receive(self, frame: bytes, now: float) -> None:
+        """Take one websocket message of the client.
+
+        Args:
+            now: the caller's clock, seconds; it only ages presence.
+
+        Raises:
+            ProtocolError: when the client broke a rule and must be closed; what stood before in the frame has been
+                done.
+        """
+        for kind, sub, payload in read_messages(frame):
+            if kind == SYNC:
+                if sub == STEP1:
+                    self._wants(payload)
+                else:
+                    self._update(payload, sub)
+            elif kind == AWARENESS:
+                self._awareness(payload, now)
+            elif kind == SAVED:
+                self.barriers.append(payload)
+            elif kind == QUERY_AWARENESS:
+                self.send_presence()
+            else:
+                self.counters.unknown_messages += 1
+
+    def _wants(self, state_vector: bytes) -> None:
+        """The client asks for what it lacks; it falls behind until `pull` has sent that."""
+        self._known = parse_state_vector(state_vector, self.max_state_entries)
+        self._base = self.replica.base_updates(self._known, self.diff_bytes)
+        self._position = -1
+        self.live = False
+
+    def _update(self, data: bytes, sub: int) -> None:
+        if sub == STEP2:
+            self._asked = False
+        if data == b"\x00\x00":
+            return
+        counters = self.counters
+        counters.updates_in += 1
+        if not self.may_write:
+            self._refuse_write(data)
+            return
+        outcome = self.replica.receive(data, self)
+        if outcome is Outcome.KNOWN:
+            counters.updates_deduplicated += 1
+        elif outcome is Outcome.HELD:
+            counters.updates_held += 1
+            self.ask()
+        elif outcome is Outcome.OVERFLOW:
+            raise ProtocolError("held-overflow", "too many updates wait for what they build on")
+
+    def _refuse_write(self, data: bytes) -> None:
+        """Tell a reader once that its edit was not taken; what it repeats of the document is no edit."""
+        if self.replica.is_known(data):
+            return
+        self.counters.updates_forbidden += 1
+        if not self._warned:
+            self._warned = True
+            self.out.append(permission_denied("read-only: your changes are not saved and nobody sees them"))
+
+    def ask(self) -> None:
+        """Ask the client for everything we lack, unless an answer is on its way."""
+        if not self._asked:
+            self._asked = True
+            self.out.append(sync_message(STEP1, self.replica.state_vector()))
+
+    def _awareness(self, data: bytes, now: float) -> None:
+        counters = self.counters
+        counters.presence_in += 1
+        try:
+            heard = self.presence.receive(data, self, now)
+        except ProtocolError as error:
+            counters.refuse("presence-" + error.rule)
+            return
+        counters.presence_dropped += heard.dropped
+        for rule in heard.refused:
+            counters.refuse(rule)
+        if heard.revive:
+            self.out.append(awareness_message(encode_awareness(heard.revive)))
+        self.contested.extend(heard.contested)
+
+    # -- sending
+
+    def send_presence(self) -> None:
+        """Queue the state of everybody who is present."""
+        for update in self.presence.snapshot():
+            self.out.append(awareness_message(update))
+
+    def wants_more(self) -> bool:
+        """Whether `pull` has something to send."""
+        return self._base is not None
+
+    def pull(self) -> list[bytes]:
+        """The next messages of a sync; after the last the session is live. The room must have flushed before.
+
+        One update of the blocks a call, so that a slow link gets one whole message at a time; the tail comes in one go,
+        because what the room flushes meanwhile would be missing from it.
+        """
+        if self._base is None or self._known is None:
+            return []
+        for update in self._base:
+            return [sync_message(UPDATE, update)]
+        since = None if self._position < 0 else self.replica.updates_since(self._position)
+        tail = self.replica.tail_updates(self._known) if since is None else since
+        messages = [sync_message(UPDATE, update) for update in tail[:-1]]
+        messages.append(sync_message(STEP2, tail[-1]))
+        self._base = None
+        self._known = None
+        self.live = True
+        return messages
+
+    def fall_behind(self) -> None:
+        """Stop receiving what the room flushes; remember how far the client got. The room must have flushed before."""
+        if self.live:
+            self.live = False
+            self._position = self.replica.tail.end
+            self._known = dict(self.replica.index.clocks)
+
+    def catch_up(self) -> None:
+        """The link has room again: prepare the diff since `fall_behind`, which `pull` then sends."""
+        if self._known is None or self._base is not None:
+            return
+        if self.replica.updates_since(self._position) is not None:
+            self._base = iter(())
+        else:
+            self._position = -1
+            self._base = self.replica.base_updates(self._known, self.diff_bytes)
+        self.send_presence()
+
+    def waits(self) -> bool:
+        """Whether something this client sent waits for what it builds on; then nothing after it can be called saved."""
+        return self.replica.holds_from(self)
+
+    @staticmethod
+    def saved(counter: bytes) -> bytes:
+        """The message that confirms a barrier."""
+        return saved_message(counter)

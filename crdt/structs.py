@@ -1,0 +1,120 @@
+"""One update taken apart into its structs, and put together again. Used off the common path only."""
+
+from __future__ import annotations
+
+from crdt.index import encode_deletes
+from crdt.update import NONE, SKIP, UpdateReader
+from crdt.varint import write_uint
+
+
+class Struct:
+    """One struct of an update: where its bytes stand and what it refers to.
+
+    Attributes:
+        clock, length: the clocks it takes.
+        start, content, end: offsets of the struct, of its content and of what follows.
+        ref: kind of content (see `crdt.update`).
+        origin, right, parent: ids it refers to, or None.
+    """
+
+    __slots__ = ("clock", "content", "end", "length", "origin", "parent", "ref", "right", "start")
+
+    def __init__(self, reader: UpdateReader, clock: int) -> None:
+        self.clock = clock
+        self.length = reader.length
+        self.ref = reader.ref
+        self.start = reader.start
+        self.content = reader.content
+        self.end = reader.pos
+        self.origin = None if reader.origin_client == NONE else (reader.origin_client, reader.origin_clock)
+        self.right = None if reader.right_client == NONE else (reader.right_client, reader.right_clock)
+        self.parent = None if reader.parent_client == NONE else (reader.parent_client, reader.parent_clock)
+
+    def references(self) -> list[tuple[int, int]]:
+        """The ids that must be known before this struct can be applied."""
+        return [ref for ref in (self.origin, self.right, self.parent) if ref is not None]
+
+
+class Parts:
+    """All structs and deletes of one update.
+
+    Attributes:
+        data: the update's bytes.
+        sections: client id -> its structs, by clock; Skip structs are left out, so a section may have holes.
+        deletes: client id -> (start, end) ranges.
+    """
+
+    __slots__ = ("data", "deletes", "sections")
+
+    def __init__(self, data: bytes) -> None:
+        """Take apart a valid update.
+
+        Raises:
+            ProtocolError: when it is not valid.
+        """
+        self.data = data
+        self.sections: dict[int, list[Struct]] = {}
+        self.deletes: dict[int, list[tuple[int, int]]] = {}
+        reader = UpdateReader(data)
+        for _ in range(reader.count()):
+            structs = reader.count()
+            client = reader.client()
+            clock = reader.clock()
+            section: list[Struct] = []
+            for _ in range(structs):
+                reader.read_struct(client, clock)
+                if reader.ref != SKIP:
+                    section.append(Struct(reader, clock))
+                clock += reader.length
+            self.sections[client] = section
+        for client, start, end in reader.deletes():
+            self.deletes.setdefault(client, []).append((start, end))
+        reader.finish()
+
+
+class Section:
+    """Consecutive structs of one client, as bytes, ready to be written into an update."""
+
+    __slots__ = ("client", "clock", "count", "pieces")
+
+    def __init__(self, client: int, clock: int) -> None:
+        self.client = client
+        self.clock = clock
+        self.count = 0
+        self.pieces: list[bytes | memoryview] = []
+
+
+def write_update(sections: list[Section], deletes: bytes) -> bytes:
+    """Write an update from sections (at most one per client, none empty) and an encoded delete set."""
+    out = bytearray()
+    write_uint(out, len(sections))
+    for section in sections:
+        write_uint(out, section.count)
+        write_uint(out, section.client)
+        write_uint(out, section.clock)
+        for piece in section.pieces:
+            out += piece
+    out += deletes
+    return bytes(out)
+
+
+def select(parts: Parts, chosen: dict[int, list[Struct]], deletes: dict[int, list[tuple[int, int]]]) -> bytes:
+    """Write an update of the chosen structs and deletes; holes between chosen structs become Skip structs."""
+    sections: list[Section] = []
+    view = memoryview(parts.data)
+    for client, structs in chosen.items():
+        if not structs:
+            continue
+        section = Section(client, structs[0].clock)
+        clock = section.clock
+        for struct in structs:
+            if struct.clock > clock:
+                hole = bytearray((SKIP,))
+                write_uint(hole, struct.clock - clock)
+                section.pieces.append(bytes(hole))
+                section.count += 1
+            section.pieces.append(view[struct.start : struct.end])
+            section.count += 1
+            clock = struct.clock + struct.length
+        sections.append(section)
+    return write_update(sections, encode_deletes(deletes))

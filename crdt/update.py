@@ -1,0 +1,484 @@
+"""Bounded parser of Yjs update v1 and of state vectors: the validator of everything that a client sends.
+
+Format: yjs `src/utils/encoding.js`, `UpdateEncoder.js` and `src/structs/*`. The rules are those that keep an update
+from breaking any engine that reads it later, Yjs in a browser and yrs in a compaction worker alike; each has a name,
+which is the label of the metric that counts refusals.
+
+    update   = count, section*, delete set         section = count of structs, client, first clock, struct*
+    struct   = info byte, [origin id], [right origin id], [parent], content
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from crdt.errors import ProtocolError
+from crdt.ids import MAX_CLIENT_ID, MAX_CLOCK
+from crdt.varint import read_uint, write_uint
+
+EMPTY_UPDATE: Final = b"\x00\x00"
+"""No structs, no deletes."""
+
+GC: Final = 0
+DELETED: Final = 1
+JSON: Final = 2
+BINARY: Final = 3
+STRING: Final = 4
+EMBED: Final = 5
+FORMAT: Final = 6
+TYPE: Final = 7
+ANY: Final = 8
+DOC: Final = 9
+SKIP: Final = 10
+
+HAS_ORIGIN: Final = 0x80
+HAS_RIGHT: Final = 0x40
+HAS_SUB: Final = 0x20
+
+MAX_DEPTH: Final = 64
+"""Nesting of JSON and Any values. yrs recurses without a limit (26,000 levels kill a process), Yjs throws at about
+5,000."""
+
+NONE: Final = -1
+"""Stands for an absent id in `UpdateReader`'s fields."""
+
+_PLAIN_JSON: Final = frozenset((b"true", b"false", b"null", b'""', b"{}", b"[]"))
+
+
+def _refuse_constant(name: str) -> object:
+    raise ProtocolError("json", f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0.0:
+        raise ProtocolError("json", "a number is out of range")
+    return value
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > 300:
+        raise ProtocolError("json", "a number is out of range")
+    return int(text)
+
+
+_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short_integer)
+
+
+def check_json(raw: bytes, max_depth: int = MAX_DEPTH) -> object:
+    """Parse one JSON value as strictly as both `JSON.parse` and serde_json do, and return it.
+
+    Raises:
+        ProtocolError: `utf8`, `json` (malformed, NaN, Infinity, lone surrogate, number out of range) or `depth`.
+    """
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError("utf8", "a JSON value is not UTF-8") from error
+    brackets = text.count("[") + text.count("{")
+    if brackets > max_depth and _json_depth(text) > max_depth:
+        raise ProtocolError("depth", f"JSON is nested more than {max_depth} deep")
+    try:
+        value: object = _decoder.decode(text)
+        if "\\u" in text or "\\U" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ProtocolError("json", "a string holds half of a surrogate pair") from error
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("json", "a value is not JSON") from error
+    return value
+
+
+def _json_depth(text: str) -> int:
+    """Deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for char in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                in_string = False
+        elif char == '"':
+            in_string = True
+        elif char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth -= 1
+    return deepest
+
+
+class UpdateReader:
+    """Cursor over one update. `read_struct` leaves what it read in the fields, so that nothing is allocated per struct.
+
+    Fields after `read_struct`: `ref` (content kind), `length` (clocks taken), `start` and `content` (offsets of the
+    struct and of its content), `pos` (offset behind it), and the ids it refers to (`NONE` in `*_client` where absent).
+    """
+
+    __slots__ = (
+        "content",
+        "data",
+        "length",
+        "origin_client",
+        "origin_clock",
+        "parent_client",
+        "parent_clock",
+        "pos",
+        "ref",
+        "right_client",
+        "right_clock",
+        "size",
+        "start",
+    )
+
+    def __init__(self, data: bytes, pos: int = 0) -> None:
+        self.data = data
+        self.pos = pos
+        self.size = len(data)
+        self.ref = 0
+        self.length = 0
+        self.start = 0
+        self.content = 0
+        self.origin_client = NONE
+        self.origin_clock = 0
+        self.right_client = NONE
+        self.right_clock = 0
+        self.parent_client = NONE
+        self.parent_clock = 0
+
+    def uint(self) -> int:
+        """One unsigned integer."""
+        pos = self.pos
+        if pos < self.size:
+            byte = self.data[pos]
+            if byte < 0x80:
+                self.pos = pos + 1
+                return byte
+        value, self.pos = read_uint(self.data, pos)
+        return value
+
+    def client(self) -> int:
+        """One client id."""
+        value = self.uint()
+        if value > MAX_CLIENT_ID:
+            raise ProtocolError("client-id", "a client id is larger than 2^53-1")
+        return value
+
+    def clock(self) -> int:
+        """One clock."""
+        value = self.uint()
+        if value > MAX_CLOCK:
+            raise ProtocolError("clock", "a clock is larger than 2^31-1")
+        return value
+
+    def count(self) -> int:
+        """A number of things that take at least one byte each."""
+        value = self.uint()
+        if value > self.size - self.pos:
+            raise ProtocolError("count", "a count is larger than the data")
+        return value
+
+    def skip(self, length: int) -> int:
+        """Pass over `length` bytes; return where they started."""
+        start = self.pos
+        if length > self.size - start:
+            raise ProtocolError("truncated", "a value is longer than the data")
+        self.pos = start + length
+        return start
+
+    def raw(self) -> bytes:
+        """A length-prefixed byte string."""
+        start = self.skip(self.uint())
+        return self.data[start : self.pos]
+
+    def text(self) -> str:
+        """A length-prefixed UTF-8 string."""
+        try:
+            return self.raw().decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError("utf8", "a string is not UTF-8") from error
+
+    def read_struct(self, client: int, clock: int) -> None:
+        """Read and check the struct of `client` at `clock`.
+
+        Raises:
+            ProtocolError: naming the broken rule.
+        """
+        if self.pos >= self.size:
+            raise ProtocolError("truncated", "a struct is missing")
+        self.start = self.pos
+        info = self.data[self.pos]
+        self.pos += 1
+        ref = info & 0x1F
+        self.ref = ref
+        self.origin_client = self.right_client = self.parent_client = NONE
+        if ref in (GC, SKIP):
+            if info & 0xE0:
+                raise ProtocolError("flags", "a GC or Skip struct carries flags")
+            self.content = self.pos
+            self.length = self.uint()
+            if self.length == 0:
+                raise ProtocolError("length", "a GC or Skip struct is empty")
+        else:
+            self._references(info, client, clock)
+            self.content = self.pos
+            self.length = self._content(ref)
+        if clock + self.length > MAX_CLOCK:
+            raise ProtocolError("clock", "a struct ends above clock 2^31-1")
+
+    def _references(self, info: int, client: int, clock: int) -> None:
+        """Origins and parent of an item; those of the same client must be older than the item."""
+        if info & HAS_ORIGIN:
+            self.origin_client = self.client()
+            self.origin_clock = self.clock()
+            if self.origin_client == client and self.origin_clock >= clock:
+                raise ProtocolError("origin", "an item's left origin is not older than the item")
+        if info & HAS_RIGHT:
+            self.right_client = self.client()
+            self.right_clock = self.clock()
+            if self.right_client == client and self.right_clock >= clock:
+                raise ProtocolError("origin", "an item's right origin is not older than the item")
+        if info & (HAS_ORIGIN | HAS_RIGHT):
+            return
+        named = self.uint()
+        if named == 1:
+            self.text()
+        elif named == 0:
+            self.parent_client = self.client()
+            self.parent_clock = self.clock()
+            if self.parent_client == client and self.parent_clock >= clock:
+                raise ProtocolError("parent", "an item's parent is not older than the item")
+        else:
+            raise ProtocolError("parent", "an item's parent is neither a name nor an id")
+        if info & HAS_SUB:
+            self.text()
+
+    def _content(self, ref: int) -> int:
+        """Pass over the content of an item; return the clocks it takes."""
+        if ref == STRING:
+            text = self.text()
+            if text.isascii():
+                return len(text)
+            return len(text.encode("utf-16-le")) >> 1
+        if ref == DELETED:
+            length = self.uint()
+            if length == 0:
+                raise ProtocolError("length", "deleted content is empty")
+            return length
+        if ref == FORMAT:
+            self.text()
+            self.json()
+            return 1
+        if ref == ANY:
+            return self._any_array()
+        if ref == TYPE:
+            kind = self.uint()
+            if kind > 6:
+                raise ProtocolError("type-ref", "an unknown shared type")
+            if kind == 3 or kind == 5:
+                self.text()
+            return 1
+        if ref == EMBED:
+            self.json()
+            return 1
+        if ref == BINARY:
+            self.skip(self.uint())
+            return 1
+        if ref == DOC:
+            self.text()
+            self.any(0)
+            return 1
+        if ref == JSON:
+            raise ProtocolError("content-json", "content of the kind JSON (Yjs before 13) is not supported")
+        raise ProtocolError("content", "an unknown kind of content")
+
+    def _any_array(self) -> int:
+        count = self.count()
+        if count == 0:
+            raise ProtocolError("length", "an array of values is empty")
+        for _ in range(count):
+            self.any(0)
+        return count
+
+    def json(self) -> None:
+        """Pass over one JSON value."""
+        raw = self.raw()
+        if raw not in _PLAIN_JSON:
+            check_json(raw)
+
+    def any(self, depth: int) -> None:
+        """Pass over one lib0 Any value (lib0 `encoding.js` writeAny)."""
+        kind = self.uint()
+        if kind == 119:
+            self.text()
+        elif kind == 125:
+            self._signed()
+        elif 120 <= kind <= 127:
+            if kind == 122 or kind == 123:
+                self.skip(8)
+            elif kind == 124:
+                self.skip(4)
+        elif kind == 116:
+            self.skip(self.uint())
+        elif kind == 117 or kind == 118:
+            if depth >= MAX_DEPTH:
+                raise ProtocolError("depth", f"a value is nested more than {MAX_DEPTH} deep")
+            for _ in range(self.count()):
+                if kind == 118:
+                    self.text()
+                self.any(depth + 1)
+        else:
+            raise ProtocolError("any", "an unknown kind of value")
+
+    def _signed(self) -> None:
+        """Pass over a signed integer: six bits and a sign in the first byte, then seven a byte."""
+        start = self.skip(1)
+        byte = self.data[start]
+        value = byte & 0x3F
+        shift = 6
+        while byte >= 0x80:
+            if shift > 48:
+                raise ProtocolError("varint", "a signed integer is longer than eight bytes")
+            byte = self.data[self.skip(1)]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        if value > MAX_CLIENT_ID:
+            raise ProtocolError("varint", "a signed integer is beyond 2^53-1")
+
+    def deletes(self) -> list[tuple[int, int, int]]:
+        """The delete set that ends an update, as (client, first clock, end clock)."""
+        found: list[tuple[int, int, int]] = []
+        clients: set[int] = set()
+        for _ in range(self.count()):
+            client = self.client()
+            if client in clients:
+                raise ProtocolError("duplicate-client", "a client stands twice in the delete set")
+            clients.add(client)
+            for _ in range(self.count()):
+                clock = self.clock()
+                length = self.uint()
+                if length == 0:
+                    raise ProtocolError("length", "a delete range is empty")
+                if clock + length > MAX_CLOCK:
+                    raise ProtocolError("clock", "a delete range ends above clock 2^31-1")
+                found.append((client, clock, clock + length))
+        return found
+
+    def finish(self) -> None:
+        """Check that nothing stands behind the update."""
+        if self.pos != self.size:
+            raise ProtocolError("trailing", "bytes stand behind the update")
+
+
+class Update:
+    """What one valid update holds and what it builds on.
+
+    Attributes:
+        ranges: (client, first clock, end clock) of the structs, in the order of the bytes; Skip structs interrupt a
+            range.
+        needs: foreign client id to the lowest end clock that must be known before the update can be applied.
+        deletes: (client, first clock, end clock).
+        sections: number of client sections.
+    """
+
+    __slots__ = ("deletes", "needs", "ranges", "sections")
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int, int]] = []
+        self.needs: dict[int, int] = {}
+        self.deletes: list[tuple[int, int, int]] = []
+        self.sections = 0
+
+    def _need(self, owner: int, client: int, clock: int) -> None:
+        if client != owner and client != NONE and self.needs.get(client, 0) <= clock:
+            self.needs[client] = clock + 1
+
+    def _section(self, reader: UpdateReader) -> int:
+        """Read one client's section; return the client."""
+        structs = reader.count()
+        if structs == 0:
+            raise ProtocolError("empty-section", "a client section has no structs")
+        client = reader.client()
+        clock = reader.clock()
+        first = clock
+        for _ in range(structs):
+            reader.read_struct(client, clock)
+            if reader.ref == SKIP:
+                if clock > first:
+                    self.ranges.append((client, first, clock))
+                clock += reader.length
+                first = clock
+                continue
+            clock += reader.length
+            if reader.origin_client != NONE:
+                self._need(client, reader.origin_client, reader.origin_clock)
+            if reader.right_client != NONE:
+                self._need(client, reader.right_client, reader.right_clock)
+            elif reader.parent_client != NONE:
+                self._need(client, reader.parent_client, reader.parent_clock)
+        if clock > first:
+            self.ranges.append((client, first, clock))
+        return client
+
+
+def parse_update(data: bytes) -> Update:
+    """Validate one update v1 and say what it holds.
+
+    Raises:
+        ProtocolError: for any bytes that are not an update all engines read alike.
+    """
+    reader = UpdateReader(data)
+    update = Update()
+    sections = reader.count()
+    update.sections = sections
+    if sections == 1:
+        update._section(reader)
+    elif sections:
+        clients: set[int] = set()
+        for _ in range(sections):
+            client = update._section(reader)
+            if client in clients:
+                raise ProtocolError("duplicate-client", "a client has two sections")
+            clients.add(client)
+    update.deletes = reader.deletes()
+    reader.finish()
+    return update
+
+
+def parse_state_vector(data: bytes, max_entries: int) -> dict[int, int]:
+    """Parse a state vector into client id -> clock.
+
+    Args:
+        max_entries: how many clients a state vector may name.
+
+    Raises:
+        ProtocolError: naming the broken rule.
+    """
+    reader = UpdateReader(data)
+    entries = reader.uint()
+    if entries * 2 > reader.size - reader.pos:
+        raise ProtocolError("count", "a state vector claims more entries than it has")
+    if entries > max_entries:
+        raise ProtocolError("state-vector-size", f"a state vector has more than {max_entries} entries")
+    state: dict[int, int] = {}
+    for _ in range(entries):
+        client = reader.client()
+        if client in state:
+            raise ProtocolError("duplicate-client", "a client stands twice in a state vector")
+        state[client] = reader.clock()
+    reader.finish()
+    return state
+
+
+def encode_state_vector(state: dict[int, int]) -> bytes:
+    """Encode client id -> clock as a state vector."""
+    out = bytearray()
+    write_uint(out, len(state))
+    for client, clock in state.items():
+        write_uint(out, client)
+        write_uint(out, clock)
+    return bytes(out)
