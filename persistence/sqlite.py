@@ -109,6 +109,7 @@ class SqliteStore:
         future: asyncio.Future[None] = self._loop.create_future()
         self._writer.queue.put(_Stop(future))
         await future
+        self._writer.join()
 
     async def _call(self, run: Callable[[Database], _T]) -> _T:
         future: asyncio.Future[_T] = self._loop.create_future()
@@ -143,7 +144,7 @@ class SqliteStore:
 
 
 class _Writer:
-    """The thread. Only `queue` and `start` are used from outside it."""
+    """The thread. Only `queue`, `start` and `join` are used from outside it."""
 
     def __init__(self, path: Path, settle: Callable[[Sequence[_Outcome]], None]) -> None:
         self.queue: SimpleQueue[_Job] = SimpleQueue()
@@ -157,7 +158,12 @@ class _Writer:
         """Start the thread, which first opens the database and settles `opened`."""
         # A daemon: a process that forgets close() must still be able to exit. Nothing acknowledged depends on it.
         name = f"store {self._path.name}"
-        threading.Thread(target=self._main, args=(opened,), name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._main, args=(opened,), name=name, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the thread, which has nothing left to do once it has settled its `_Stop`."""
+        self._thread.join()
 
     def _main(self, opened: asyncio.Future[None]) -> None:
         try:

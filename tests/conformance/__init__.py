@@ -1,0 +1,1 @@
+"""One suite per port; one thin file per adapter."""
