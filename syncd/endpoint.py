@@ -32,9 +32,9 @@ from syncd.sockets import SocketTable
 
 logger = logging.getLogger(__name__)
 
-GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
 RESTART: Final = 1012
+TRY_LATER: Final = 1013
 
 # The life of a websocket, in this order; a state is never entered twice.
 _HEAD: Final = 0  # the request has not been answered
@@ -94,6 +94,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_connection",
+        "_overrun",
         "_owed_pong",
         "_paused",
         "_peer_code",
@@ -115,6 +116,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reader = FrameReader(self.table.limits.max_message)
         self._state = _HEAD
         self._paused = False
+        self._overrun = 0  # bytes written since the connection was told to pause
         self._owed_pong: bytes | None = None
         self._pending: tuple[int, str] | None = None
         self._sent_code: int | None = None
@@ -152,15 +154,15 @@ class WebSocketProtocol(asyncio.Protocol):
         self.table.gone()
         self.table.forget_websocket(self)
         connection, self._connection = self._connection, _NOBODY
-        code = self._sent_code if self._peer_code is None else self._peer_code
-        clean = self._sent_code is not None and self._peer_code is not None
         try:
-            connection.closed(code, clean)
+            # Who closes second repeats the first's code, so ours is the decisive one either way.
+            connection.closed(self._sent_code, clean=self._peer_code is not None)
         except Exception:
             self._log_failure(connection)
 
     def pause_writing(self) -> None:
         self._paused = True
+        self._overrun = 0
         self._guarded(self._connection.pause)
 
     def resume_writing(self) -> None:
@@ -188,6 +190,10 @@ class WebSocketProtocol(asyncio.Protocol):
             if data is None:
                 data = out.frame = frame(out.message)
             self._transport.write(data)
+            if self._paused:
+                self._overrun += len(data)
+                if self._overrun > self.table.limits.outbox_excess:
+                    self._drop_overrun()
 
     def ping(self) -> None:
         """Write a protocol ping; ignored once the socket is closing."""
@@ -295,6 +301,12 @@ class WebSocketProtocol(asyncio.Protocol):
         if violation is not None and self._state != _CLOSED:
             self.table.stats.refuse(violation.rule)
             self._violated(violation.code, violation.rule)
+
+    def _drop_overrun(self) -> None:
+        """The last guard of our memory: whatever made the node write on, this client takes nothing."""
+        self.table.stats.slow_readers_closed += 1
+        self._sent_code = TRY_LATER
+        self.abort()
 
     def _pong(self, payload: bytes) -> None:
         if self._state >= _CLOSING:

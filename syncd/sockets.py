@@ -25,6 +25,7 @@ class SocketLimits:
     max_message: int = 16 * 1024 * 1024
     outbox_high: int = 256 * 1024
     outbox_low: int = 64 * 1024
+    outbox_excess: int = 4 * 1024 * 1024  # bytes that may be written to a websocket that was told to pause
     handshake_timeout: float = 10.0  # accept to the end of a request's head, and again for each next request
     body_timeout: float = 120.0  # end of the head to the end of the body
     response_timeout: float = 60.0  # a client that takes nothing of an HTTP response for so long
