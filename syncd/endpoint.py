@@ -189,11 +189,9 @@ class WebSocketProtocol(asyncio.Protocol):
             data = out.frame
             if data is None:
                 data = out.frame = frame(out.message)
+            if self._paused and not self._may_overrun(len(data)):
+                return
             self._transport.write(data)
-            if self._paused:
-                self._overrun += len(data)
-                if self._overrun > self.table.limits.outbox_excess:
-                    self._drop_overrun()
 
     def ping(self) -> None:
         """Write a protocol ping; ignored once the socket is closing."""
@@ -302,11 +300,15 @@ class WebSocketProtocol(asyncio.Protocol):
             self.table.stats.refuse(violation.rule)
             self._violated(violation.code, violation.rule)
 
-    def _drop_overrun(self) -> None:
-        """The last guard of our memory: whatever made the node write on, this client takes nothing."""
+    def _may_overrun(self, size: int) -> bool:
+        """The last guard of our memory: whatever makes the node write on, this client takes nothing."""
+        self._overrun += size
+        if self._overrun <= self.table.limits.outbox_excess:
+            return True
         self.table.stats.slow_readers_closed += 1
         self._sent_code = TRY_LATER
         self.abort()
+        return False
 
     def _pong(self, payload: bytes) -> None:
         if self._state >= _CLOSING:
