@@ -4,6 +4,7 @@ import { Y } from './canonical.mjs'
 const PIECES = [
   'a', 'b', 'xyz', 'hello ', '\n', 'é', 'ß', '漢字', '🎉', '🎉🎉', 'a🎉b', '👩‍👩‍👧', '\u200d', 'e\u0301', '𝔘', '🏳️‍🌈', '\u0000', '€'
 ]
+const LONG = 'lorem 🎉 ipsum '.repeat(120)
 const KEYS = ['k', 'l', 'm', 'ключ', '']
 const FORMATS = [
   { bold: true }, { italic: true }, { bold: null }, { italic: null }, { color: 'red' }, { color: 'blue' }, { color: null },
@@ -55,11 +56,11 @@ const xml = (random, depth = 0) => {
 
 // The guid comes from the seed: Y.Doc would draw its own, and the history would not be the same twice.
 const subdocument = (random) =>
-  new Y.Doc({ guid: `sub-${random.int(0, 0xffffff).toString(16)}`, autoLoad: random.chance(0.3), meta: { n: random.int(0, 9) } })
+  new Y.Doc({ guid: `sub-${random.int(0, 0xffffff).toString(16)}`, autoLoad: random.chance(0.3) })
 
 const insertText = (random, text) => {
   const at = random.int(0, text.length)
-  const piece = random.pick(PIECES)
+  const piece = random.chance(0.01) ? LONG : random.pick(PIECES)
   if (random.chance(0.15)) text.insert(at, piece, random.pick(FORMATS))
   else text.insert(at, piece)
 }

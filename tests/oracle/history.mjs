@@ -94,7 +94,8 @@ export const generate = (seed, size = 24) => {
     const client = new Client(random, id, gc, (update) => record(client, 'update', update))
     clients.push(client)
   }
-  const steps = random.int(3, size)
+  // Most histories are small, because small ones fail in a way one can read; some are long enough to build up structure.
+  const steps = random.int(3, random.chance(0.07) ? size * 5 : size)
   for (let i = 0; i < steps; i++) step(random, clients, plan, record)
   return { seed, clients, updates }
 }

@@ -21,9 +21,15 @@ const documentOf = (name) => {
 
 const pending = (doc) => doc.store.pendingStructs !== null || doc.store.pendingDs !== null
 
-const difference = (found, wanted) => {
-  const parts = ['pending', 'sv', 'ds', 'roots'].filter((part) => JSON.stringify(found[part]) !== JSON.stringify(wanted[part]))
-  return parts.length === 0 ? null : Object.fromEntries(parts.map((part) => [part, { found: found[part], wanted: wanted[part] }]))
+// The places where two states differ, shortest useful form: 'roots.m.entries.k: 1, wanted 2'.
+const differences = (found, wanted, path = '') => {
+  if (JSON.stringify(found) === JSON.stringify(wanted)) return []
+  const both = [found, wanted].every((value) => value !== null && typeof value === 'object')
+  if (!both || Array.isArray(found) !== Array.isArray(wanted)) {
+    return [`${path}: ${JSON.stringify(found)}, wanted ${JSON.stringify(wanted)}`]
+  }
+  const keys = new Set([...Object.keys(found), ...Object.keys(wanted)])
+  return [...keys].flatMap((key) => differences(found[key], wanted[key], path === '' ? key : `${path}.${key}`))
 }
 
 const commands = {
@@ -50,11 +56,11 @@ const commands = {
     return [text(Y.encodeStateVector(doc)), pending(doc)]
   }),
 
-  // {pairs: [[document name, seed]]} -> [null | difference]: reads the document, which ends its life
+  // {pairs: [[document name, seed]]} -> [[difference]]: reads the document, which ends its life
   compare: ({ pairs }) => pairs.map(([name, seed]) => {
     const found = canonical(documentOf(name))
     documents.delete(name)
-    return difference(found, histories.get(seed).expected)
+    return differences(found, histories.get(seed).expected).slice(0, 8)
   }),
 
   // {groups: [[update]]} -> [update]

@@ -69,7 +69,9 @@ class Oracle:
         if reason is not None:
             raise OracleError(reason)
         self._process = subprocess.Popen(
-            ["node", "--max-old-space-size=4096", str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["node", "--max-old-space-size=4096", "--max-semi-space-size=64", str(SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def __enter__(self) -> Oracle:
@@ -130,9 +132,9 @@ class Oracle:
         answers = self.call("apply", to=[[name, [_text(update) for update in updates]] for name, updates in to])
         return [(b64decode(sv), pending) for sv, pending in answers]
 
-    def compare(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
-        """Per (document, seed): None, or how it differs from what the history must lead to. Ends those documents."""
-        answer: list[dict[str, Any] | None] = self.call("compare", pairs=list(pairs))
+    def compare(self, pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+        """Per (document, seed): how it differs from what the history must lead to. Ends those documents."""
+        answer: list[list[str]] = self.call("compare", pairs=list(pairs))
         return answer
 
     def merge(self, groups: Sequence[Sequence[bytes]]) -> list[bytes]:

@@ -1,0 +1,1 @@
+"""Random histories against the replica, and recorded sessions against the server, all judged by Yjs."""
