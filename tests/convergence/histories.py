@@ -237,8 +237,9 @@ def _advance(run: Run, simulation: Simulation, answer: Any) -> tuple[Question | 
     except StopIteration as end:
         return None, end.value
     # Whatever the code under test raises is a finding about this history, not the end of a run of 100,000.
-    except Exception as error:  # noqa: BLE001
-        return None, Failure(run.history.seed, tuple(run.steps), "".join(traceback.format_exception(error)[-6:]).rstrip())
+    except Exception as error:
+        what = "".join(traceback.format_exception(error)[-6:]).rstrip()
+        return None, Failure(run.history.seed, tuple(run.steps), what)
 
 
 def check(

@@ -1,9 +1,9 @@
-"""`python -m tests.convergence.run --histories 100000 --seed 1`: many histories, one line at the end, exit 1 on a failure.
+"""`python -m tests.convergence.run --histories 100000 --seed 1`: many histories, exit 1 if one came out different.
 
-    --jobs N     processes, each with its own Node
-    --batch N    histories side by side
-    --size N     most steps of an ordinary history
-    --only SEED  one history again, shortened when it fails
+--jobs N     processes, each with its own Node
+--batch N    histories side by side
+--size N     most steps of an ordinary history
+--only SEED  one history again, shortened when it fails
 """
 
 from __future__ import annotations

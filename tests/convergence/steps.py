@@ -43,7 +43,7 @@ class Resync:
 
 @dataclass(frozen=True, slots=True)
 class CatchUp:
-    """A receiver reconnects with its state vector. `broken_by`: the compaction that comes while its diff is being sent."""
+    """A receiver reconnects with its state vector. `broken_by`: a compaction that comes while its diff is being sent."""
 
     receiver: int
     limit: int
@@ -142,9 +142,7 @@ def _trouble(history: History, random: Random) -> Step:
     if kind == 1:
         return Resync(random.randrange(len(history.clients)))
     if kind == 2:
-        return CatchUp(
-            random.randrange(RECEIVERS), _limit(random), _compact(random) if random.random() < 0.4 else None
-        )
+        return CatchUp(random.randrange(RECEIVERS), _limit(random), _compact(random) if random.random() < 0.4 else None)
     return _compact(random)
 
 

@@ -37,8 +37,8 @@ class Emitted:
 class History:
     """What some clients did, as a function of the seed alone.
 
-    `updates` stand in the order in which they were emitted, which is a causal order. `state_vector` is the one that every
-    replica must reach.
+    `updates` stand in the order in which they were emitted, which is a causal order. `state_vector` is the one that
+    every replica must reach.
     """
 
     seed: str
@@ -84,7 +84,8 @@ class Oracle:
 
     def close(self) -> None:
         """End the process; a second call does nothing."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(timeout=10)
@@ -95,7 +96,8 @@ class Oracle:
         Raises:
             OracleError: the command failed in Node, or the process is gone.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         line = json.dumps({"command": command, **arguments}, separators=(",", ":"))
         try:
             self._process.stdin.write(line.encode() + b"\n")
@@ -118,7 +120,7 @@ class Oracle:
                 seed,
                 tuple(answer["clients"]),
                 tuple(Emitted(client, kind, b64decode(data)) for client, kind, data in answer["updates"]),
-                {client: clock for client, clock in answer["sv"]},
+                dict(answer["sv"]),
             )
             for seed, answer in zip(seeds, answers, strict=True)
         ]
