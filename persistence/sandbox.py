@@ -26,6 +26,7 @@ from persistence.errors import JobFailed, SandboxDied, SandboxMemory, SandboxTim
 
 SLICE_BYTES = 256 << 10
 _STDERR_TAIL = 2000
+_EXIT_SECONDS = 5.0  # between the end of a process's pipes and its own
 _LENGTH = struct.Struct(">I")
 _PASSED_ON = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYNCD_FAILPOINT", "SYNCD_FAILPOINT_SEED")
 
@@ -63,6 +64,7 @@ class Sandbox:
                 async with asyncio.timeout(timeout):
                     await child.send(job, args, memory, math.ceil(timeout))
                     status, result = await child.receive()
+                # A panic of yrs, or a failed allocation, says nothing about what it left behind.
                 usable = not self._fresh and status[0] != "memory" and status[1:2] != ["panic"]
             except TimeoutError:
                 raise SandboxTimeout(f"{job} took longer than {timeout} s") from None
@@ -144,9 +146,11 @@ class _Child:
 
     async def post_mortem(self, job: str, timeout: float) -> SandboxDied | SandboxTimeout | SandboxMemory:  # noqa: ASYNC109
         """Say what the child died of."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()  # it closed its pipes, so its exit code stands already
-        code = await self.process.wait()
+        try:
+            async with asyncio.timeout(_EXIT_SECONDS):
+                code = await self.process.wait()
+        except TimeoutError:
+            return SandboxDied(f"{job}: the child closed its pipes and did not end")
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - _STDERR_TAIL))
         last_words = self._stderr.read().decode(errors="replace").strip()

@@ -99,25 +99,22 @@ def _soft(what: int, value: int) -> None:
     resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _run(
-    job: str, arguments: Sequence[Argument], jobs: dict[str, Callable[..., bytes]]
-) -> tuple[list[str], bytes, bool]:
-    """Return (status, result, whether this process may go on)."""
+def _run(job: str, arguments: Sequence[Argument], jobs: dict[str, Callable[..., bytes]]) -> tuple[list[str], bytes]:
+    """Return (status, result). It is the parent that decides whether this process may go on."""
     from crdt.errors import ProtocolError
 
     try:
-        return ["ok"], jobs[job](*arguments), True
+        return ["ok"], jobs[job](*arguments)
     except ProtocolError as error:
-        return ["failed", error.rule, error.detail], b"", True
+        return ["failed", error.rule, error.detail], b""
     except MemoryError:
-        return ["memory"], b"", False
+        return ["memory"], b""
     except Exception as error:  # the parent is told; it decides what an unexpected error means
-        return ["failed", "unexpected-error", f"{type(error).__name__}: {error}"], b"", True
+        return ["failed", "unexpected-error", f"{type(error).__name__}: {error}"], b""
     except BaseException as error:
         if isinstance(error, SystemExit | KeyboardInterrupt):
             raise
-        # A panic of yrs arrives as a BaseException, and says nothing about what it left behind.
-        return ["failed", "panic", f"{type(error).__name__}: {error}"], b"", False
+        return ["failed", "panic", f"{type(error).__name__}: {error}"], b""  # of yrs: not an Exception
 
 
 def _die_with_parent(parent: int) -> None:
@@ -139,11 +136,10 @@ def main(jobs: dict[str, Callable[..., bytes]], parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (STDERR_BYTES, STDERR_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the group; the server decides when we stop
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    going = True
     with contextlib.suppress(BrokenPipeError):
-        while going:
+        while True:
             job, arguments = _receive(source)
-            status, result, going = _run(job, arguments, jobs)
+            status, result = _run(job, arguments, jobs)
             del arguments
             header: bytes = msgpack.packb([status, len(result)])
             sink.write(_LENGTH.pack(len(header)) + header)
