@@ -16,7 +16,7 @@ from crdt.errors import ProtocolError
 from crdt.gate import Verdict, judge, split, trim
 from crdt.index import Index
 from crdt.merge import FAN_IN, merge
-from crdt.update import EMPTY_UPDATE, encode_state_vector, parse_update
+from crdt.update import EMPTY_UPDATE, Update, encode_state_vector, parse_update
 
 TRIM_FROM: Final = 1024
 """Bytes of known content above which an update is cut down to what is new; below, the raw bytes are kept as they
@@ -30,6 +30,33 @@ class Outcome(IntEnum):
     KNOWN = 1  # nothing new; dropped
     HELD = 2  # all or part of it waits for something the sender must be asked for
     OVERFLOW = 3  # it would have to wait, but too much waits already; the sender must come back with a full sync
+
+
+class Limits:
+    """What one document may hold.
+
+    Args:
+        held_bytes, held_updates: updates that wait for what they build on.
+        max_update: bytes of one update.
+        max_bytes: bytes of the document, blocks and tail together.
+        max_clients: client ids that may have written to it.
+    """
+
+    __slots__ = ("held_bytes", "held_updates", "max_bytes", "max_clients", "max_update")
+
+    def __init__(
+        self,
+        held_bytes: int = 4 << 20,
+        held_updates: int = 1024,
+        max_update: int = 16 << 20,
+        max_bytes: int = 256 << 20,
+        max_clients: int = 200_000,
+    ) -> None:
+        self.held_bytes = held_bytes
+        self.held_updates = held_updates
+        self.max_update = max_update
+        self.max_bytes = max_bytes
+        self.max_clients = max_clients
 
 
 class Held:
@@ -102,11 +129,12 @@ class Replica:
     """State of one document and the only place that changes it.
 
     Args:
-        held_bytes: how many bytes of updates may wait for their dependencies.
-        held_updates: how many updates may.
+        limits: what it may hold.
 
     Attributes:
         index: what is known.
+        held_size: bytes that wait in `held`.
+        base_size: bytes of the blocks.
         pending: (update, source) accepted since the last flush.
         version: rises with every accepted update; equal versions mean equal state.
         base_version: rises when the blocks are replaced.
@@ -115,27 +143,27 @@ class Replica:
     __slots__ = (
         "_full",
         "_full_version",
-        "_held_size",
+        "base_size",
         "base_version",
         "blocks",
         "held",
-        "held_bytes",
-        "held_updates",
+        "held_size",
         "index",
+        "limits",
         "pending",
         "tail",
         "version",
     )
 
-    def __init__(self, held_bytes: int = 4 << 20, held_updates: int = 1024) -> None:
-        self.held_bytes = held_bytes
-        self.held_updates = held_updates
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = Limits() if limits is None else limits
+        self.base_size = 0
         self.blocks: tuple[Block, ...] = ()
         self.tail = Tail()
         self.index = Index()
         self.pending: list[tuple[bytes, object]] = []
         self.held: list[Held] = []
-        self._held_size = 0
+        self.held_size = 0
         self.version = 0
         self.base_version = 0
         self._full: list[bytes] = []
@@ -152,15 +180,23 @@ class Replica:
         """
         for block in blocks:
             self.index.add_state(block.state, block.deletes)
-        self.blocks = tuple(blocks)
+        self._set_blocks(blocks)
+        limits, self.limits = self.limits, _UNLIMITED
         for update in updates:
-            if self.receive(update, None) in (Outcome.HELD, Outcome.OVERFLOW):
-                raise ProtocolError("hole", "the stored updates lack something they build on")
-            self.flush()
+            self.receive(update, None)
+            if self.flush() is None:
+                self.tail.append(EMPTY_UPDATE)  # one tail number per stored update
+        self.limits = limits
+        if self.held:
+            raise ProtocolError("hole", "the stored updates lack something they build on")
+
+    def _set_blocks(self, blocks: list[Block]) -> None:
+        self.blocks = tuple(blocks)
+        self.base_size = sum(block.size for block in blocks)
 
     def rebase(self, blocks: list[Block], covered: int) -> None:
         """Serve from new blocks that cover the old ones and the tail below number `covered`."""
-        self.blocks = tuple(blocks)
+        self._set_blocks(blocks)
         self.tail.drop(covered)
         self.base_version += 1
         self.version += 1
@@ -177,8 +213,12 @@ class Replica:
         Raises:
             ProtocolError: when the update breaks a rule; nothing has changed then.
         """
+        if len(data) > self.limits.max_update:
+            raise ProtocolError("update-size", f"an update is larger than {self.limits.max_update} bytes")
         update = parse_update(data)
         verdict = judge(update, self.index)
+        if verdict is not Verdict.KNOWN:
+            self._check_room_for(len(data), update)
         if verdict is Verdict.READY:
             self.index.add(update)
             self._accept(data, source)
@@ -192,6 +232,17 @@ class Replica:
         if self.held:
             self._retry_held()
         return Outcome.ACCEPTED
+
+    def _check_room_for(self, size: int, update: Update) -> None:
+        """Refuse what would make the document larger than it may be."""
+        limits = self.limits
+        if self.base_size + self.tail.size + size > limits.max_bytes:
+            raise ProtocolError("document-size", f"the document would be larger than {limits.max_bytes} bytes")
+        clocks = self.index.clocks
+        if len(clocks) + len(update.ranges) > limits.max_clients:
+            fresh = sum(1 for client, _, _ in update.ranges if client not in clocks)
+            if len(clocks) + fresh > limits.max_clients:
+                raise ProtocolError("document-clients", f"more than {limits.max_clients} clients wrote to the document")
 
     def _receive_part(self, data: bytes, source: object) -> Outcome:
         """Accept what is new and complete, hold back the rest."""
@@ -217,11 +268,12 @@ class Replica:
     def _hold(self, data: bytes, source: object, waits_for: tuple[int, int] | None) -> bool:
         if any(held.data == data for held in self.held):
             return True
-        if len(self.held) >= self.held_updates or self._held_size + len(data) > self.held_bytes:
+        limits = self.limits
+        if len(self.held) >= limits.held_updates or self.held_size + len(data) > limits.held_bytes:
             return False
         assert waits_for is not None, "a rest always waits for something"
         self.held.append(Held(data, source, waits_for))
-        self._held_size += len(data)
+        self.held_size += len(data)
         return True
 
     def _retry_held(self) -> None:
@@ -238,14 +290,14 @@ class Replica:
                 if cut.ready is not None:
                     self.index.add(parse_update(cut.ready))
                     self._accept(held.data if cut.rest is None else cut.ready, held.source)
-                self._held_size -= len(held.data)
+                self.held_size -= len(held.data)
                 if cut.rest is None:
                     self.held.remove(held)
                 else:
                     assert cut.waits_for is not None, "a rest always waits for something"
                     held.data = cut.rest
                     held.waits_for = cut.waits_for
-                    self._held_size += len(cut.rest)
+                    self.held_size += len(cut.rest)
 
     def is_known(self, data: bytes) -> bool:
         """Whether an update holds nothing new.
@@ -319,6 +371,10 @@ class Replica:
         """What was flushed since tail number `number`, packed; None when it has left the tail."""
         items = self.tail.since(number)
         return None if items is None else _pack(items)
+
+
+_UNLIMITED: Final = Limits(1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60)
+"""For stored state: it was within the limits when it was accepted, and must open whatever they are now."""
 
 
 def _unknown_part(piece: bytes, known: dict[int, int]) -> bytes | None:

@@ -60,6 +60,7 @@ class Session:
         live: whether the connection receives what the room flushes.
         author: who the connection's updates are recorded as.
         barriers: counters of message 102 that the shell has not taken yet.
+        answered: the client has sent a SyncStep2 that the shell has not looked at; what it lacks, the client lacks too.
         contested: owners of presence ids that this connection claims; the shell pings and clears them.
     """
 
@@ -69,6 +70,7 @@ class Session:
         "_known",
         "_position",
         "_warned",
+        "answered",
         "author",
         "barriers",
         "contested",
@@ -104,6 +106,7 @@ class Session:
         self.barriers: list[bytes] = []
         self.contested: list[object] = []
         self.live = False
+        self.answered = False
         self._known: dict[int, int] | None = None
         self._base: Iterator[bytes] | None = None
         self._position = -1
@@ -152,6 +155,7 @@ class Session:
     def _update(self, data: bytes, sub: int) -> None:
         if sub == STEP2:
             self._asked = False
+            self.answered = True
         if data == b"\x00\x00":
             return
         counters = self.counters
@@ -164,7 +168,8 @@ class Session:
             counters.updates_deduplicated += 1
         elif outcome is Outcome.HELD:
             counters.updates_held += 1
-            self.ask()
+            if sub == UPDATE:
+                self.ask()
         elif outcome is Outcome.OVERFLOW:
             raise ProtocolError("held-overflow", "too many updates wait for what they build on")
 
@@ -244,7 +249,6 @@ class Session:
         else:
             self._position = -1
             self._base = self.replica.base_updates(self._known, self.diff_bytes)
-        self.send_presence()
 
     def waits(self) -> bool:
         """Whether something this client sent waits for what it builds on; then nothing after it can be called saved."""

@@ -1,0 +1,308 @@
+"""One client in one room: its session, its link and its limits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from crdt.errors import ProtocolError
+from crdt.session import Session
+from crdt.wire import EMPTY_AWARENESS, permission_denied
+from syncd.close_codes import CloseCode, close_code_for
+from syncd.link import Link, Outgoing
+from syncd.metrics import Stats
+
+if TYPE_CHECKING:
+    from syncd.room import Room
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE: Final = Outgoing(EMPTY_AWARENESS)
+"""y-websocket closes a socket on which no message came for 30 s; a ping does not count, since scripts cannot see it."""
+
+REFUSAL_DELAY: Final = 1.5
+"""Seconds before a final refusal closes: y-websocket up to 3.0 always comes back, at once after a successful open."""
+
+EARLY_BYTES: Final = 16 << 20
+"""Bytes of messages kept while the room is being loaded."""
+
+MAX_COUNTER: Final = 64
+"""Bytes of the counter in message 102; it is echoed."""
+
+MAX_BARRIERS: Final = 1000
+"""Barriers of one connection that may be open at once."""
+
+
+class Connection:
+    """What the node keeps of one websocket.
+
+    Args:
+        link: the socket.
+        author: whom its updates are recorded as.
+        may_write: whether it may change the document.
+        rate: messages a second it may send on average; four times as many in a burst.
+        on_gone: called once with the close code when it is over.
+        address: where it comes from.
+
+    Attributes:
+        session: its sync machine, once the room is loaded.
+        paused: its socket has no room; nothing is sent until it has.
+        heard: when it was last heard of; sent: when it was last sent something of its own (loop seconds).
+        postponed: barriers that wait for something the client sent too early.
+    """
+
+    __slots__ = (
+        "_burst",
+        "_early",
+        "_early_size",
+        "_on_gone",
+        "_rate",
+        "_refilled",
+        "_tokens",
+        "address",
+        "author",
+        "gone",
+        "heard",
+        "lagging",
+        "last_sent",
+        "link",
+        "may_write",
+        "paused",
+        "paused_at",
+        "postponed",
+        "room",
+        "session",
+        "stats",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        room: Room,
+        stats: Stats,
+        author: str,
+        *,
+        may_write: bool,
+        rate: float,
+        on_gone: Callable[[Connection, int], None],
+        address: str = "",
+    ) -> None:
+        now = time.monotonic()
+        self.address = address
+        self._on_gone = on_gone
+        self.link = link
+        self.room = room
+        self.stats = stats
+        self.author = author
+        self.may_write = may_write
+        self.session: Session | None = None
+        self.paused = False
+        self.paused_at = 0.0
+        self.lagging = False
+        self.gone = False
+        self.heard = self.last_sent = now
+        self.postponed: list[bytes] = []
+        self._early: list[bytes] = []
+        self._early_size = 0
+        self._rate = rate
+        self._burst = rate * 4
+        self._tokens = self._burst
+        self._refilled = now
+
+    def __repr__(self) -> str:
+        return f"<Connection {id(self):x} of {self.author} in {self.room.name!r}>"
+
+    # -- from the endpoint
+
+    def message_received(self, message: bytes) -> None:
+        """Take one whole binary message."""
+        now = time.monotonic()
+        self.heard = now
+        stats = self.stats
+        stats.messages_in += 1
+        stats.bytes_in += len(message)
+        self._tokens -= 1.0
+        if self._tokens < 0.0 and not self._refill(now):
+            self.refuse(CloseCode.TOO_FAST, "too many messages")
+        elif self.session is None:
+            self._keep_early(message)
+        else:
+            self._handle(message, now)
+
+    def pong_received(self) -> None:
+        """The peer is alive."""
+        self.heard = time.monotonic()
+
+    def pause(self) -> None:
+        """The socket's buffer is full: stop sending, remember how far the client got."""
+        self.paused = True
+        self.paused_at = time.monotonic()
+        session = self.session
+        if session is not None and session.live:
+            if session.replica.pending:
+                self.room.flush()
+            self._fall_behind(session)
+            self.room.set_live(self, False)
+
+    def resume(self) -> None:
+        """The socket has room again: bring the client up to date."""
+        self.paused = False
+        session = self.session
+        if session is None or self.gone:
+            return
+        if self.lagging:
+            self._caught_up()
+            self.stats.catch_ups += 1
+            session.catch_up()
+        session.send_presence()
+        self.send_replies()
+
+    def closed(self, code: int | None, clean: bool) -> None:
+        """The socket is gone."""
+        if self.gone:
+            return
+        self.gone = True
+        number = 1006 if code is None else int(code)
+        self.stats.close(number)
+        self._caught_up()
+        self.room.leave(self, time.monotonic(), clean)
+        self._on_gone(self, number)
+
+    # -- from the room and the node
+
+    def open(self, session: Session) -> None:
+        """The room is loaded: greet the client and do what it asked for meanwhile."""
+        self.session = session
+        session.open()
+        early, self._early = self._early, []
+        self.send_replies()
+        for message in early:
+            if not self.gone:
+                self._handle(message, self.heard)
+
+    def send_replies(self) -> None:
+        """Send what the session has for this client alone, as far as the socket takes it."""
+        session = self.session
+        if session is None or self.gone:
+            return
+        link = self.link
+        if session.out:
+            self.last_sent = time.monotonic()
+            for message in session.out:
+                link.send(Outgoing(message))
+            session.out.clear()
+        while session.wants_more() and not self.paused:
+            if session.replica.pending:
+                self.room.flush()
+            for message in session.pull():
+                link.send(Outgoing(message))
+            self.last_sent = time.monotonic()
+            if session.live:
+                self._went_live(session)
+
+    def _went_live(self, session: Session) -> None:
+        self.stats.syncs += 1
+        if self.paused:
+            self._fall_behind(session)
+        else:
+            self.room.set_live(self, True)
+
+    def _fall_behind(self, session: Session) -> None:
+        session.fall_behind()
+        if not self.lagging:
+            self.lagging = True
+            self.stats.slow_readers += 1
+
+    def _caught_up(self) -> None:
+        if self.lagging:
+            self.lagging = False
+            self.stats.slow_readers -= 1
+
+    def refuse(self, code: CloseCode, reason: str) -> None:
+        """Tell the client why and close; nothing it sends is looked at any more."""
+        if self.gone:
+            return
+        self.closed(code, clean=False)
+        self.link.send(Outgoing(permission_denied(reason)))
+        self.link.close(code, reason[:120], 0.0 if code.retry else REFUSAL_DELAY)
+
+    def keep_alive(self, now: float, interval: float) -> None:
+        """Probe a connection that has been quiet; drop one that does not answer."""
+        quiet = now - self.heard
+        if quiet > interval * 2.5:
+            self.link.abort()
+            return
+        if quiet >= interval:
+            self.link.ping()
+        room_sent = self.room.last_sent if self.session is not None and self.session.live else 0.0
+        if now - max(self.last_sent, room_sent) >= interval and not self.paused:
+            self.link.send(KEEPALIVE)
+            self.last_sent = now
+
+    # -- inside
+
+    def _refill(self, now: float) -> bool:
+        """Top up the token bucket; whether there is room for this message."""
+        self._tokens = min(self._tokens + (now - self._refilled) * self._rate, self._burst)
+        self._refilled = now
+        return self._tokens >= 0.0
+
+    def _keep_early(self, message: bytes) -> None:
+        if self.gone:
+            return
+        self._early.append(message)
+        self._early_size += len(message)
+        if self._early_size > EARLY_BYTES:
+            self.refuse(CloseCode.TRY_LATER, "too much was sent before the document was loaded")
+
+    def _handle(self, message: bytes, now: float) -> None:
+        session, room = self.session, self.room
+        if session is None or self.gone:
+            return
+        was_live = session.live
+        try:
+            session.receive(message, now)
+        except ProtocolError as error:
+            self.stats.refuse(error.rule)
+            logger.info("refused bytes of %r: %s", self, error)
+            self.refuse(close_code_for(error.rule), f"{error.rule}: {error.detail}")
+        if was_live and not session.live:
+            room.set_live(self, False)
+        if room.replica.pending:
+            room.wake()
+        if session.out or session.wants_more():
+            self.send_replies()
+        if room.presence.dirty:
+            room.wake_presence()
+        if session.barriers:
+            self._take_barriers(session)
+        if session.contested:
+            self._ping_owners(session)
+        if session.answered:
+            session.answered = False
+            if room.replica.held and session.waits():
+                room.ask_others(self)
+
+    def _take_barriers(self, session: Session) -> None:
+        for counter in session.barriers[-MAX_BARRIERS:]:
+            if len(counter) <= MAX_COUNTER:
+                self.room.add_barrier(self, counter)
+        session.barriers.clear()
+
+    def _ping_owners(self, session: Session) -> None:
+        """Somebody announces a presence id that another connection has: is that one still there?"""
+        for connection in self.room.connections:
+            if connection.session in session.contested:
+                connection.link.ping()
+        session.contested.clear()
+
+    def retry_postponed(self) -> bool:
+        """Put barriers back in line once nothing of this client waits any more; whether that is so."""
+        if self.session is not None and self.session.waits():
+            return False
+        postponed, self.postponed = self.postponed, []
+        for counter in postponed:
+            self.room.add_barrier(self, counter)
+        return True

@@ -1,0 +1,395 @@
+"""One open document: what its connections send is applied, flushed to all of them at once, and handed to the log.
+
+The way of a keystroke: `Connection.message_received` -> `Session.receive` -> `Replica.receive` -> `Room.wake` ->
+`Room.flush`. There is no task, await or queue in between. Saving goes beside it: `LogWriter` collects what was flushed
+(`take_unlogged`), and `logged` confirms the barriers that it covers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from crdt.awareness import Presence
+from crdt.block import Block
+from crdt.ids import RoomId
+from crdt.merge import merge
+from crdt.replica import Limits, Replica
+from crdt.session import Session
+from crdt.wire import UPDATE, awareness_message, sync_message
+from persistence.api import StoredBlock, StoredRoom
+from syncd.link import Outgoing
+from syncd.metrics import Stats
+
+if TYPE_CHECKING:
+    from syncd.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+RECORD_BYTES: Final = 1 << 20
+"""Bytes of one author's updates above which they go to the log as several records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a room flushes; all in seconds.
+
+    Attributes:
+        least: window of a small room.
+        most: window of a room with `crowd` readers or more.
+        overload: the longest window, reached when flushing itself takes long.
+        crowd: number of readers.
+        presence: window of presence, which nobody needs faster than a display shows it.
+    """
+
+    least: float = 0.005
+    most: float = 0.016
+    overload: float = 0.050
+    crowd: int = 200
+    presence: float = 0.016
+
+    def window(self, readers: int, last_cost: float) -> float:
+        """Seconds between two flushes for so many readers, when the last flush took `last_cost` seconds."""
+        crowd = min(readers, self.crowd) / self.crowd
+        return min(max(self.least + (self.most - self.least) * crowd, last_cost * 3), self.overload)
+
+
+class Room:
+    """State and connections of one room on this node.
+
+    Args:
+        name: the room.
+        limits: bounds of the document.
+        presence: its presence table.
+        stats: counters of the node.
+        pace: flush windows.
+        on_unlogged: called when the room has something for the log.
+
+    Attributes:
+        connections: everybody in the room.
+        loaded: whether the stored state is here; nobody is answered before.
+        records: updates in the store that no block covers.
+        saved: tail number up to which everything is durable.
+        idle_since: when the last connection left, seconds of the loop's clock; 0.0 while there is one.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_barriers",
+        "_blocks",
+        "_cost",
+        "_last_flush",
+        "_last_presence",
+        "_live",
+        "_loop",
+        "_marks",
+        "_on_unlogged",
+        "_postponing",
+        "_presence_timer",
+        "_readers",
+        "_timer",
+        "connections",
+        "failed",
+        "generation",
+        "idle_since",
+        "last_sent",
+        "loaded",
+        "logging",
+        "name",
+        "pace",
+        "position",
+        "presence",
+        "records",
+        "replica",
+        "saved",
+        "stats",
+        "unlogged",
+        "unlogged_since",
+    )
+
+    def __init__(
+        self,
+        name: RoomId,
+        limits: Limits,
+        presence: Presence,
+        stats: Stats,
+        pace: Pace,
+        on_unlogged: Callable[[Room], None],
+    ) -> None:
+        self.name = name
+        self.replica = Replica(limits)
+        self.presence = presence
+        self.stats = stats
+        self.pace = pace
+        self.generation = 0
+        self.loaded = False
+        self.failed = False
+        self.connections: set[Connection] = set()
+        self.saved = 0
+        self.position = 0
+        self.records = 0
+        self.idle_since = 0.0
+        self.last_sent = 0.0
+        self.logging = False
+        self.unlogged: list[tuple[bytes, str]] = []
+        self.unlogged_since = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._on_unlogged = on_unlogged
+        self._live: set[Connection] = set()
+        self._readers: tuple[Connection, ...] | None = ()
+        self._timer: asyncio.TimerHandle | None = None
+        self._presence_timer: asyncio.TimerHandle | None = None
+        self._last_flush = 0.0
+        self._last_presence = 0.0
+        self._cost = 0.0
+        self._asked = 0.0
+        self._blocks: list[tuple[StoredBlock, Block]] = []
+        self._marks: deque[tuple[int, int]] = deque()
+        self._postponing: set[Connection] = set()
+        self._barriers: deque[tuple[int, Connection, bytes]] = deque()
+
+    # -- state
+
+    def load(self, stored: StoredRoom) -> None:
+        """Take over what the store has.
+
+        Raises:
+            ProtocolError: when the stored bytes are not what we wrote: then nobody may be served from them.
+        """
+        self.generation = stored.generation
+        self._blocks = [(block, Block.from_bytes(block.data)) for block in stored.blocks]
+        self.replica.load([block for _, block in self._blocks], [update.data for update in stored.updates])
+        self._drop_block_bytes()
+        for number, update in enumerate(stored.updates, start=1):
+            self._marks.append((number, update.position))
+        self.position = stored.updates[-1].position if stored.updates else stored.covered
+        self.records = len(stored.updates)
+        self.saved = self.replica.tail.end
+        self.loaded = True
+
+    def _drop_block_bytes(self) -> None:
+        """Keep the opened blocks only, not the stored bytes beside them."""
+        self._blocks = [(StoredBlock(block.first, block.last, b""), opened) for block, opened in self._blocks]
+
+    def rebase(self, block: StoredBlock) -> None:
+        """Serve from a block that compaction wrote in place of the blocks and updates it covers."""
+        kept = [pair for pair in self._blocks if pair[0].last < block.first]
+        self._blocks = [*kept, (block, Block.from_bytes(block.data))]
+        self._drop_block_bytes()
+        covered = self.replica.tail.first
+        while self._marks and self._marks[0][1] <= block.last:
+            covered = self._marks.popleft()[0]
+        self.replica.rebase([opened for _, opened in self._blocks], covered)
+        self.records = len(self._marks)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of updates that wait for what they build on."""
+        return self.replica.held_size
+
+    # -- flushing
+
+    def wake(self) -> None:
+        """Something is pending: flush now after a quiet window, else at the end of the running one."""
+        if self._timer is not None:
+            return
+        now = time.monotonic()
+        due = self._last_flush + self.pace.window(len(self._live), self._cost)
+        if now >= due:
+            self.flush()
+        else:
+            self._timer = self._loop.call_at(due, self.flush)
+
+    def flush(self) -> None:
+        """Send what is pending to every live connection, as one update in one frame, encoded once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        replica = self.replica
+        if not replica.pending:
+            return
+        started = time.monotonic()
+        self._note_unlogged(started)
+        update = replica.flush()
+        assert update is not None, "something was pending"
+        out = Outgoing(sync_message(UPDATE, update))
+        readers = self._readers
+        if readers is None:
+            readers = self._readers = tuple(self._live)
+        for connection in readers:
+            connection.link.send(out)
+        stats = self.stats
+        stats.flushes += 1
+        stats.flush_bytes += len(update)
+        stats.flush_readers += len(readers)
+        stats.updates_out += len(readers)
+        self.last_sent = self._last_flush = started
+        self._cost = time.monotonic() - started
+
+    def _note_unlogged(self, now: float) -> None:
+        unlogged = self.unlogged
+        if not unlogged:
+            self.unlogged_since = now
+        for data, source in self.replica.pending:
+            assert isinstance(source, Session), "only sessions send updates into an open room"
+            unlogged.append((data, source.author))
+        self.stats.unsaved_updates += len(self.replica.pending)
+        if not self.logging:
+            self.logging = True
+            self._on_unlogged(self)
+
+    def wake_presence(self) -> None:
+        """Presence changed: send it now after a quiet window, else at the end of the running one."""
+        if self._presence_timer is not None or not self.presence.dirty:
+            return
+        now = time.monotonic()
+        due = self._last_presence + max(self.pace.presence, self._cost * 3)
+        if now >= due:
+            self.flush_presence()
+        else:
+            self._presence_timer = self._loop.call_at(due, self.flush_presence)
+
+    def sweep_presence(self, now: float) -> None:
+        """Expire presence that is due."""
+        self.presence.sweep(now, self._heard_at)
+        self.wake_presence()
+
+    def _heard_at(self, owner: object) -> float:
+        for connection in self.connections:
+            if connection.session is owner:
+                return connection.heard
+        return 0.0
+
+    def flush_presence(self) -> None:
+        """Send the changed states to everybody whose link has room; the others get the whole table when it has."""
+        if self._presence_timer is not None:
+            self._presence_timer.cancel()
+            self._presence_timer = None
+        started = time.monotonic()
+        for update in self.presence.take():
+            out = Outgoing(awareness_message(update))
+            for connection in tuple(self.connections):
+                if not connection.paused:
+                    connection.link.send(out)
+                    self.stats.presence_out += 1
+            self.last_sent = started
+        self._last_presence = started
+
+    # -- connections
+
+    def join(self, connection: Connection) -> None:
+        """Add a connection."""
+        self.connections.add(connection)
+        self.idle_since = 0.0
+
+    def leave(self, connection: Connection, now: float, clean: bool) -> None:
+        """Remove a connection and, after a grace period unless it said goodbye, its presence."""
+        self.connections.discard(connection)
+        self.set_live(connection, False)
+        if connection.session is not None:
+            self.presence.leave(connection.session, now, clean)
+            self.wake_presence()
+        self._postponing.discard(connection)
+        if self._barriers:
+            self._barriers = deque(entry for entry in self._barriers if entry[1] is not connection)
+        if not self.connections:
+            self.idle_since = now
+
+    def set_live(self, connection: Connection, live: bool) -> None:
+        """Add a connection to those that receive what is flushed, or remove it."""
+        if live:
+            self._live.add(connection)
+        else:
+            self._live.discard(connection)
+        self._readers = None
+
+    def ask_others(self, asker: Connection) -> None:
+        """Something is missing that its sender does not have either: ask everybody else, at most once a second."""
+        now = time.monotonic()
+        if now - self._asked < 1.0:
+            return
+        self._asked = now
+        for connection in tuple(self.connections):
+            if connection is not asker and connection.session is not None and not connection.paused:
+                connection.session.ask()
+                connection.send_replies()
+
+    # -- saving
+
+    def take_unlogged(self) -> tuple[list[tuple[bytes, str]], int, int]:
+        """Everything accepted and not yet given to the log, merged per author; the tail number it reaches to; and how
+        many updates of clients it was."""
+        self.flush()
+        count = len(self.unlogged)
+        self.logging = False
+        by_author: dict[str, list[bytes]] = {}
+        for data, author in self.unlogged:
+            by_author.setdefault(author, []).append(data)
+        self.unlogged = []
+        records = [(data, author) for author, updates in by_author.items() for data in _records(updates)]
+        return records, self.replica.tail.end, count
+
+    def logged(self, number: int, position: int, records: int) -> None:
+        """Everything below tail number `number` is durable, the last of it at `position`: confirm its barriers."""
+        self.saved = number
+        self.position = position
+        self._marks.append((number, position))
+        self.records += records
+        self.confirm()
+        for connection in tuple(self._postponing):
+            if connection.retry_postponed():
+                self._postponing.discard(connection)
+
+    def add_barrier(self, connection: Connection, counter: bytes) -> None:
+        """Confirm `counter` to the connection once everything the room has accepted until now is durable."""
+        replica = self.replica
+        number = replica.tail.end + (1 if replica.pending else 0)
+        self._barriers.append((number, connection, counter))
+        self.confirm()
+
+    def confirm(self) -> None:
+        """Send the barriers that are reached. One whose client has something held back must wait, with those behind."""
+        barriers = self._barriers
+        while barriers and barriers[0][0] <= self.saved:
+            _, connection, counter = barriers[0]
+            session = connection.session
+            barriers.popleft()
+            if session is not None and session.waits():
+                connection.postponed.append(counter)
+                self._postponing.add(connection)
+            elif session is not None:
+                connection.link.send(Outgoing(session.saved(counter)))
+                connection.last_sent = time.monotonic()
+                self.stats.saved_barriers += 1
+
+    def has_unsaved(self) -> bool:
+        """Whether anything accepted is not durable yet."""
+        return self.saved < self.replica.tail.end or bool(self.replica.pending)
+
+    def close(self) -> None:
+        """Cancel the timers; the room is not used any more."""
+        for timer in (self._timer, self._presence_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._presence_timer = None
+
+
+def _records(updates: Sequence[bytes]) -> list[bytes]:
+    """One author's updates merged into records of bounded size."""
+    records: list[bytes] = []
+    batch: list[bytes] = []
+    size = 0
+    for update in updates:
+        if batch and size + len(update) > RECORD_BYTES:
+            records.append(merge(batch))
+            batch, size = [], 0
+        batch.append(update)
+        size += len(update)
+    if batch:
+        records.append(merge(batch))
+    return records
