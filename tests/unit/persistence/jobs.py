@@ -2,6 +2,7 @@
 
 `fold` joins lines; `check` refuses what a merge or a load could choke on. Special updates make things happen:
   poison   refused by fold          unloadable   refused by check         die    kills the child, every time
+  die-once PATH   kills the child unless PATH exists, and creates it
   with-a, with-b   each harmless, refused by check once both are in the document
 """
 
@@ -31,6 +32,10 @@ def fold(blocks: Argument, updates: Argument) -> bytes:
         raise ProtocolError("poison", "cannot be merged")
     if b"die" in lines:
         os.kill(os.getpid(), signal.SIGKILL)
+    for line in lines:
+        if line.startswith(b"die-once ") and not os.path.exists(line[9:]):
+            os.close(os.open(line[9:], os.O_CREAT))
+            os.kill(os.getpid(), signal.SIGKILL)
     return SEPARATOR.join(lines)
 
 
