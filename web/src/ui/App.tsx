@@ -1,0 +1,104 @@
+/** The page of one document. */
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import type { Editor } from "../editor/create";
+import type { Identity } from "../identity";
+import type { Session } from "../session";
+import { Banner } from "./Banner";
+import { CopyLink } from "./CopyLink";
+import { ImageDialog, LinkDialog } from "./Dialogs";
+import { EditorPane } from "./EditorPane";
+import { People } from "./People";
+import { Status } from "./Status";
+
+const PROBLEM_TIME = 8000; // ms that a message about a failed action stays
+
+interface AppProps {
+  readonly session: Session;
+  readonly identity: Identity;
+  /** The room's name, shown while the document has no first line. */
+  readonly room: string;
+  /** The address that others can open. */
+  readonly link: string;
+}
+
+function useProblem(): [string | null, (message: string | null) => void] {
+  const [problem, setProblem] = useState<string | null>(null);
+  useEffect(() => {
+    if (problem === null) return;
+    const timer = setTimeout(() => setProblem(null), PROBLEM_TIME);
+    return () => clearTimeout(timer);
+  }, [problem]);
+  return [problem, setProblem];
+}
+
+export function App({ session, identity, room, link }: AppProps) {
+  const view = useSyncExternalStore(session.subscribe, session.view);
+  const people = useSyncExternalStore(identity.subscribe, identity.people);
+  const [title, setTitle] = useState("");
+  const [asking, setAsking] = useState<"image" | "link" | null>(null);
+  const [problem, setProblem] = useProblem();
+  const editor = useRef<Editor>(null);
+  const closeDialog = useCallback(() => setAsking(null), []);
+  const shown = title.slice(0, 120) || "Untitled document";
+  useEffect(() => {
+    document.title = `${shown} – syncd`;
+  }, [shown]);
+  return (
+    <>
+      <header>
+        <img className="brand" src="/assets/icon.svg" alt="syncd" width="28" height="28" />
+        <h1 title={room}>{shown}</h1>
+        <Status saved={view.saved} kept={view.kept} />
+        <span className="space" />
+        <People people={people} rename={identity.rename} />
+        <CopyLink link={link} />
+        <a className="button" href="/">
+          <span aria-hidden="true">＋</span> <span className="wide">New document</span>
+          <span className="narrow">New</span>
+        </a>
+      </header>
+      {view.notice && <Banner notice={view.notice} dismiss={session.dismiss} />}
+      <main>
+        {view.ready ? (
+          <EditorPane
+            ref={editor}
+            session={session}
+            editable={view.saved !== "closed"}
+            onTitle={setTitle}
+            onProblem={setProblem}
+            onAsk={setAsking}
+          />
+        ) : (
+          <p className="loading" role="status">
+            Loading the document…
+          </p>
+        )}
+      </main>
+      {asking === "image" && (
+        <ImageDialog
+          onAddress={(address) => {
+            closeDialog();
+            editor.current?.insertImage(address);
+          }}
+          onFile={(file) => {
+            closeDialog();
+            editor.current?.insertImageFile(file);
+          }}
+          close={closeDialog}
+        />
+      )}
+      {asking === "link" && (
+        <LinkDialog
+          onLink={(address, text) => {
+            closeDialog();
+            editor.current?.insertLink(address, text);
+          }}
+          close={closeDialog}
+        />
+      )}
+      <div className="toast" role="alert" hidden={problem === null}>
+        {problem}
+      </div>
+    </>
+  );
+}
