@@ -272,8 +272,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self.table.stats.handshakes_refused += 1
         self._state = _CLOSED
         self._transport.write(refused(status, detail, headers))
-        self._transport.close()
         self.table.closing.start(self, self.table.now())
+        self._end_output()
 
     # receiving
 
@@ -336,14 +336,14 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.close()
 
     def _violated(self, code: int, rule: str) -> None:
-        """Tell the peer and read no further: after a violation nothing in the stream can be trusted.
-
-        The socket is only half closed, because closing it with unread bytes would reset the connection, and the reset
-        would overtake the close frame.
-        """
+        """Tell the peer and read no further: after a violation nothing in the stream can be trusted."""
         if self._state < _CLOSING:
             self._send_close(code, rule)
         self._state = _CLOSED
+        self._end_output()
+
+    def _end_output(self) -> None:
+        """Half close: closing with unread bytes would reset the connection, and the reset overtake our last words."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -386,6 +386,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.access_log = False  # its lines hold the query string, and that may hold a token
         self._counted = False
+        self._refused = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -413,7 +414,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
         try:
@@ -478,13 +479,17 @@ class HttpProtocol(HttpToolsProtocol):
             protocol.data_received(rest)
 
     def _refuse(self, status: int, detail: str) -> None:
-        self._leave_deadlines()
-        self.transport.write(refused(status, detail))
-        self.transport.close()
-
-    def _leave_deadlines(self) -> None:
+        """Answer and read no further. Half closed only, lest unread bytes reset the connection before the answer."""
+        self._refused = True
         self.table.heads.stop(self)
         self.table.bodies.stop(self)
+        self.table.lingering.start(self, self.table.now())
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # an application still at work on an earlier request writes into the void
+            self.cycle.message_event.set()
+        self.transport.write(refused(status, detail))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _leave(self) -> None:
         self.table.forget_http(self)

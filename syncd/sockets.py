@@ -109,6 +109,7 @@ class SocketTable:
         self.heads: Deadlines[HttpSocket] = Deadlines(limits.handshake_timeout)
         self.bodies: Deadlines[HttpSocket] = Deadlines(limits.body_timeout)
         self.responses: Deadlines[HttpSocket] = Deadlines(limits.response_timeout)
+        self.lingering: Deadlines[HttpSocket] = Deadlines(CLOSE_DEADLINE)
         self.closing: Deadlines[WebSocket] = Deadlines(CLOSE_DEADLINE)
         self._delayed: dict[WebSocket, float] = {}
         self._clock = clock
@@ -137,6 +138,7 @@ class SocketTable:
         self.heads.stop(socket)
         self.bodies.stop(socket)
         self.responses.stop(socket)
+        self.lingering.stop(socket)
 
     def forget_websocket(self, socket: WebSocket) -> None:
         """`socket` is gone."""
@@ -153,6 +155,7 @@ class SocketTable:
         self.stats.half_open_dropped += len(late_requests)
         self._drop(late_requests)
         self._drop(self.responses.expire(now))
+        self._drop(self.lingering.expire(now))
         for socket in self.closing.expire(now):
             socket.abort()
         for websocket in [websocket for websocket, due in self._delayed.items() if due <= now]:
