@@ -15,7 +15,7 @@ from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.gate import Verdict, judge, split, trim
 from crdt.index import Index
-from crdt.merge import FAN_IN, merge
+from crdt.merge import FAN_IN, join, merge
 from crdt.update import EMPTY_UPDATE, Update, encode_state_vector, parse_update
 
 TRIM_FROM: Final = 1024
@@ -143,6 +143,7 @@ class Replica:
     __slots__ = (
         "_full",
         "_full_version",
+        "_summaries",
         "base_size",
         "base_version",
         "blocks",
@@ -162,6 +163,7 @@ class Replica:
         self.tail = Tail()
         self.index = Index()
         self.pending: list[tuple[bytes, object]] = []
+        self._summaries: list[Update] = []
         self.held: list[Held] = []
         self.held_size = 0
         self.version = 0
@@ -220,13 +222,9 @@ class Replica:
         if verdict is not Verdict.KNOWN:
             self._check_room_for(len(data), update)
         if verdict is Verdict.READY:
-            self.index.add(update)
-            self._accept(data, source)
+            self._accept(data, update, source)
         elif verdict is Verdict.KNOWN:
             return Outcome.KNOWN
-        elif verdict is Verdict.MIXED and len(data) <= TRIM_FROM:
-            self.index.add(update)
-            self._accept(data, source)
         else:
             return self._receive_part(data, source)
         if self.held:
@@ -250,18 +248,16 @@ class Replica:
         if cut.rest is not None and not self._hold(cut.rest, source, cut.waits_for):
             return Outcome.OVERFLOW
         if cut.ready is not None:
-            ready = cut.ready
-            if cut.rest is None and len(data) - len(ready) <= TRIM_FROM:
-                ready = data
-            self.index.add(parse_update(ready))
-            self._accept(ready, source)
+            self._accept(cut.ready, parse_update(cut.ready), source)
             if self.held:
                 self._retry_held()
         if cut.rest is not None:
             return Outcome.HELD if any(held.source is source for held in self.held) else Outcome.ACCEPTED
         return Outcome.KNOWN if cut.ready is None else Outcome.ACCEPTED
 
-    def _accept(self, data: bytes, source: object) -> None:
+    def _accept(self, data: bytes, update: Update, source: object) -> None:
+        self.index.add(update)
+        self._summaries.append(update)
         self.pending.append((data, source))
         self.version += 1
 
@@ -288,8 +284,7 @@ class Replica:
                 moved = True
                 cut = split(held.data, self.index)
                 if cut.ready is not None:
-                    self.index.add(parse_update(cut.ready))
-                    self._accept(held.data if cut.rest is None else cut.ready, held.source)
+                    self._accept(cut.ready, parse_update(cut.ready), held.source)
                 self.held_size -= len(held.data)
                 if cut.rest is None:
                     self.held.remove(held)
@@ -317,8 +312,12 @@ class Replica:
         """Merge what is pending into one update, move it to the tail and return it; None when nothing is pending."""
         if not self.pending:
             return None
-        update = self.pending[0][0] if len(self.pending) == 1 else merge([data for data, _ in self.pending])
+        if len(self.pending) == 1:
+            update = self.pending[0][0]
+        else:
+            update = join([data for data, _ in self.pending], self._summaries)
         self.pending.clear()
+        self._summaries.clear()
         self.tail.append(update)
         return update
 

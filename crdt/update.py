@@ -383,15 +383,18 @@ class Update:
         needs: foreign client id to the lowest end clock that must be known before the update can be applied.
         deletes: (client, first clock, end clock).
         sections: number of client sections.
+        bodies: (structs, offset, end offset) of the bytes of each range; a section with a Skip has none, so there are
+            fewer `bodies` than `ranges` then.
     """
 
-    __slots__ = ("deletes", "needs", "ranges", "sections")
+    __slots__ = ("bodies", "deletes", "needs", "ranges", "sections")
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int, int]] = []
         self.needs: dict[int, int] = {}
         self.deletes: list[tuple[int, int, int]] = []
         self.sections = 0
+        self.bodies: list[tuple[int, int, int]] = []
 
     def _need(self, owner: int, client: int, clock: int) -> None:
         if client != owner and client != NONE and self.needs.get(client, 0) <= clock:
@@ -405,11 +408,14 @@ class Update:
         client = reader.client()
         clock = reader.clock()
         first = clock
+        offset = reader.pos
+        skips = 0
         for _ in range(structs):
             reader.read_struct(client, clock)
             if reader.ref == SKIP:
                 if clock > first:
                     self.ranges.append((client, first, clock))
+                skips += 1
                 clock += reader.length
                 first = clock
                 continue
@@ -422,6 +428,8 @@ class Update:
                 self._need(client, reader.parent_client, reader.parent_clock)
         if clock > first:
             self.ranges.append((client, first, clock))
+            if skips == 0:
+                self.bodies.append((structs, offset, reader.pos))
         return client
 
 
