@@ -126,6 +126,7 @@ class Node:
             settings.sandbox_timeout,
         )
         self._store: Store | None = None
+        self._durable = False
         self.registry: Registry | None = None
         self._log: LogWriter | None = None
         self._sandbox: Sandbox | None = None
@@ -139,6 +140,7 @@ class Node:
             StoreError: when the store cannot be opened.
         """
         self._store = await open_store(self.settings.store)
+        self._durable = (await self._store.check()).durable
         self.registry = Registry(self._store, self.stats, self._make_room, self._greet)
         self._log = LogWriter(
             self._store, self.stats, self.settings.log_flush_ms / 1e3, self._note_compaction, self._break
@@ -320,7 +322,7 @@ class Node:
             settings.presence_timeout,
             settings.presence_grace,
         )
-        return Room(name, self._limits, presence, self.stats, self._pace, self._log.note)
+        return Room(name, self._limits, presence, self.stats, self._pace, self._log.note, durable=self._durable)
 
     def _greet(self, connection: Connection) -> None:
         room = connection.room

@@ -68,6 +68,7 @@ class Room:
         presence: its presence table.
         stats: counters of the node.
         pace: flush windows.
+        durable: whether the store keeps what it is given; if not, nothing is ever confirmed as saved.
         on_unlogged: called when the room has something for the log.
 
     Attributes:
@@ -94,7 +95,7 @@ class Room:
         "_readers",
         "_timer",
         "connections",
-        "failed",
+        "durable",
         "generation",
         "idle_since",
         "last_sent",
@@ -120,15 +121,17 @@ class Room:
         stats: Stats,
         pace: Pace,
         on_unlogged: Callable[[Room], None],
+        *,
+        durable: bool = True,
     ) -> None:
         self.name = name
         self.replica = Replica(limits)
         self.presence = presence
         self.stats = stats
         self.pace = pace
+        self.durable = durable
         self.generation = 0
         self.loaded = False
-        self.failed = False
         self.connections: set[Connection] = set()
         self.saved = 0
         self.position = 0
@@ -347,6 +350,8 @@ class Room:
 
     def add_barrier(self, connection: Connection, counter: bytes) -> None:
         """Confirm `counter` to the connection once everything the room has accepted until now is durable."""
+        if not self.durable:
+            return
         replica = self.replica
         number = replica.tail.end + (1 if replica.pending else 0)
         self._barriers.append((number, connection, counter))

@@ -49,8 +49,12 @@ class ServedNode(SocketNode, Protocol):
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Raise the soft limit of open files to `wanted` or what the system allows; returns the limit in force."""
+    """Raise the limit of open files to `wanted` or what the system allows; returns the limit in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        with contextlib.suppress(ValueError, OSError):  # only root may
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return wanted
     target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < target:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
