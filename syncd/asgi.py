@@ -125,11 +125,12 @@ async def _run(link: "AsgiLink", connection: SocketConnection, receive: Receive,
         reader.cancel()
         writer.cancel()
         outcome, _ = await asyncio.gather(reader, writer, return_exceptions=True)
-        link.detach()
         if isinstance(outcome, int):
             peer_code = outcome
         code = peer_code if link.code is None else link.code
-        connection.closed(code, clean=peer_code not in (None, ABNORMAL))
+        link.detach()
+        # Servers report 1005 both for a close without a code and for a socket that vanished: taken for the latter.
+        connection.closed(code, clean=peer_code not in (None, NO_STATUS, ABNORMAL))
 
 
 async def _read(link: "AsgiLink", connection: SocketConnection, receive: Receive, max_message: int) -> int:
