@@ -102,16 +102,6 @@ def split(data: bytes, index: Index) -> Split:
     return Split(ready, rest, waits_for)
 
 
-def trim(data: bytes, known: dict[int, int]) -> bytes:
-    """The structs of a valid update that reach above the clocks in `known`, and all of its deletes."""
-    parts = Parts(data)
-    chosen = {
-        client: [struct for struct in structs if struct.clock + struct.length > known.get(client, 0)]
-        for client, structs in parts.sections.items()
-    }
-    return select(parts, chosen, parts.deletes)
-
-
 def _advance(parts: Parts, clocks: dict[int, int], at: dict[int, int]) -> tuple[int, int] | None:
     """Move `at` and `clocks` over every struct whose references are known; return one missing id, if any.
 

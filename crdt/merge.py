@@ -15,7 +15,7 @@ from pycrdt import merge_updates
 
 from crdt.errors import ProtocolError
 from crdt.index import RangeSet, encode_deletes
-from crdt.structs import Section, write_update
+from crdt.structs import Section, write_with_bodies
 from crdt.update import EMPTY_UPDATE, SKIP, Update, parse_update
 from crdt.varint import uint
 
@@ -34,11 +34,11 @@ def merge(updates: Sequence[bytes]) -> bytes:
         return EMPTY_UPDATE
     if len(updates) == 1:
         return updates[0]
-    return join(updates, [parse_update(update) for update in updates])
+    return join(updates, [parse_update(update) for update in updates])[0]
 
 
-def join(updates: Sequence[bytes], parsed: Sequence[Update]) -> bytes:
-    """Merge updates of which the summaries are at hand.
+def join(updates: Sequence[bytes], parsed: Sequence[Update]) -> tuple[bytes, Update]:
+    """Merge updates of which the summaries are at hand; return the summary of the result beside it, without `needs`.
 
     Raises:
         ProtocolError: `merge` when they overlap and pycrdt cannot read one of them.
@@ -51,39 +51,58 @@ def join(updates: Sequence[bytes], parsed: Sequence[Update]) -> bytes:
         for (client, start, end), (count, offset, stop) in zip(update.ranges, update.bodies, strict=True):
             runs.setdefault(client, []).append((start, end, count, view[offset:stop]))
     sections: list[Section] = []
+    summary = Update()
+    whole = True
     for client, pieces in runs.items():
-        section = _concatenate(client, pieces)
+        section, end, holes = _concatenate(client, pieces)
         if section is None:
             return _merge_tree(updates)
         sections.append(section)
-    return write_update(sections, _unite_deletes(parsed))
+        summary.ranges.append((client, section.clock, end))
+        whole = whole and not holes
+    deletes = _unite_deletes(parsed)
+    encoded = encode_deletes(deletes)
+    data, summary.bodies = write_with_bodies(sections, encoded)
+    if not whole:
+        return data, parse_update(data)
+    summary.deletes = [(client, start, end) for client, pairs in deletes.items() for start, end in pairs]
+    summary.deletes_at = len(data) - len(encoded)
+    summary.sections = len(sections)
+    return data, summary
 
 
-def _concatenate(client: int, pieces: list[tuple[int, int, int, bytes | memoryview]]) -> Section | None:
-    """One client's structs in the order of their clocks; None when two pieces share part of their clocks."""
+def _concatenate(
+    client: int, pieces: list[tuple[int, int, int, bytes | memoryview]]
+) -> tuple[Section | None, int, bool]:
+    """One client's structs in the order of their clocks, their end, and whether there are holes in between.
+
+    No section when two pieces share part of a struct.
+    """
     if len(pieces) > 1:
         pieces.sort(key=_by_clock)
     section = Section(client, pieces[0][0])
     clock = section.clock
+    holes = False
     for start, end, count, body in pieces:
         if end <= clock and start < clock:
             continue  # the same structs again
         if start < clock:
-            return None
+            return None, clock, holes
         if start > clock:
+            holes = True
             section.pieces.append(bytes((SKIP,)) + uint(start - clock))
             section.count += 1
         section.pieces.append(body)
         section.count += count
         clock = end
-    return section
+    return section, clock, holes
 
 
 def _by_clock(piece: tuple[int, int, int, bytes | memoryview]) -> tuple[int, int]:
     return piece[0], -piece[1]
 
 
-def _unite_deletes(parsed: Sequence[Update]) -> bytes:
+def _unite_deletes(parsed: Sequence[Update]) -> dict[int, list[tuple[int, int]]]:
     united: dict[int, RangeSet] = {}
     for update in parsed:
         for client, start, end in update.deletes:
@@ -91,17 +110,17 @@ def _unite_deletes(parsed: Sequence[Update]) -> bytes:
             if ranges is None:
                 ranges = united[client] = RangeSet()
             ranges.add(start, end)
-    return encode_deletes({client: ranges.pairs() for client, ranges in united.items()})
+    return {client: ranges.pairs() for client, ranges in united.items()}
 
 
-def _merge_tree(updates: Sequence[bytes]) -> bytes:
+def _merge_tree(updates: Sequence[bytes]) -> tuple[bytes, Update]:
     level = list(updates)
     try:
         while len(level) > 1:
             level = [_merge_few(level[at : at + FAN_IN]) for at in range(0, len(level), FAN_IN)]
     except ValueError as error:
         raise ProtocolError("merge", str(error)) from error
-    return level[0]
+    return level[0], parse_update(level[0])
 
 
 def _merge_few(updates: list[bytes]) -> bytes:

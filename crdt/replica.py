@@ -13,14 +13,18 @@ from typing import Final
 
 from crdt.block import Block
 from crdt.errors import ProtocolError
-from crdt.gate import Verdict, judge, split, trim
+from crdt.gate import Verdict, judge, split
 from crdt.index import Index
-from crdt.merge import FAN_IN, join, merge
+from crdt.merge import FAN_IN, join
+from crdt.structs import Section, write_with_bodies
 from crdt.update import EMPTY_UPDATE, Update, encode_state_vector, parse_update
 
-TRIM_FROM: Final = 1024
+KEEP_WHOLE: Final = 1024
 """Bytes of known content above which an update is cut down to what is new; below, the raw bytes are kept as they
 came."""
+
+LARGE: Final = 16 * 1024
+"""Bytes from which an update of the tail is sent as it is instead of being merged with its neighbours."""
 
 
 class Outcome(IntEnum):
@@ -70,6 +74,47 @@ class Held:
         self.waits_for = waits_for
 
 
+class Piece:
+    """An update of the tail with its summary."""
+
+    __slots__ = ("data", "update")
+
+    def __init__(self, data: bytes, update: Update) -> None:
+        self.data = data
+        self.update = update
+
+    def news(self, known: dict[int, int]) -> Piece | None:
+        """What a reader with state `known` lacks of it, in whole client sections; deletes count as lacking."""
+        update = self.update
+        fresh = [at for at, (client, _, end) in enumerate(update.ranges) if end > known.get(client, 0)]
+        if not fresh and not update.deletes:
+            return None
+        whole = len(update.bodies) != len(update.ranges)
+        if whole or len(fresh) == len(update.ranges) or len(self.data) <= KEEP_WHOLE:
+            return self
+        sections: list[Section] = []
+        view = memoryview(self.data)
+        for at in fresh:
+            client, clock, _ = update.ranges[at]
+            section = Section(client, clock)
+            section.count, offset, stop = update.bodies[at]
+            section.pieces.append(view[offset:stop])
+            sections.append(section)
+        summary = Update()
+        summary.ranges = [update.ranges[at] for at in fresh]
+        summary.deletes = update.deletes
+        encoded = self.data[update.deletes_at :]
+        data, summary.bodies = write_with_bodies(sections, encoded)
+        summary.deletes_at = len(data) - len(encoded)
+        return Piece(data, summary)
+
+
+def _join(pieces: list[Piece]) -> Piece:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Piece(*join([piece.data for piece in pieces], [piece.update for piece in pieces]))
+
+
 class Tail:
     """Updates since the blocks, in order, merged in a tree so that neither joining nor appending merges much at
     once."""
@@ -78,8 +123,8 @@ class Tail:
 
     def __init__(self) -> None:
         self.first = 0
-        self.items: list[bytes] = []
-        self.levels: list[list[bytes]] = [[]]
+        self.items: list[Piece] = []
+        self.levels: list[list[Piece]] = [[]]
         self.size = 0
 
     @property
@@ -87,29 +132,29 @@ class Tail:
         """Number of the next update."""
         return self.first + len(self.items)
 
-    def append(self, update: bytes) -> None:
+    def append(self, piece: Piece) -> None:
         """Add one update."""
-        self.items.append(update)
-        self.size += len(update)
-        self._push(update)
+        self.items.append(piece)
+        self.size += len(piece.data)
+        self._push(piece)
 
-    def _push(self, update: bytes) -> None:
+    def _push(self, piece: Piece) -> None:
         level = 0
         while True:
             if level == len(self.levels):
                 self.levels.append([])
-            self.levels[level].append(update)
+            self.levels[level].append(piece)
             if len(self.levels[level]) < FAN_IN:
                 return
-            update = merge(self.levels[level])
+            piece = _join(self.levels[level])
             self.levels[level] = []
             level += 1
 
-    def pieces(self) -> list[bytes]:
+    def pieces(self) -> list[Piece]:
         """The whole tail as few updates, oldest (and largest) first."""
-        return [update for level in reversed(self.levels) for update in level]
+        return [piece for level in reversed(self.levels) for piece in level]
 
-    def since(self, number: int) -> list[bytes] | None:
+    def since(self, number: int) -> list[Piece] | None:
         """The updates from `number` on; None when they have left the tail."""
         return None if number < self.first else self.items[number - self.first :]
 
@@ -119,10 +164,10 @@ class Tail:
             return
         self.items = self.items[number - self.first :]
         self.first = number
-        self.size = sum(map(len, self.items))
+        self.size = sum(len(piece.data) for piece in self.items)
         self.levels = [[]]
-        for update in self.items:
-            self._push(update)
+        for piece in self.items:
+            self._push(piece)
 
 
 class Replica:
@@ -187,7 +232,7 @@ class Replica:
         for update in updates:
             self.receive(update, None)
             if self.flush() is None:
-                self.tail.append(EMPTY_UPDATE)  # one tail number per stored update
+                self.tail.append(Piece(EMPTY_UPDATE, Update()))  # one tail number per stored update
         self.limits = limits
         if self.held:
             raise ProtocolError("hole", "the stored updates lack something they build on")
@@ -313,13 +358,13 @@ class Replica:
         if not self.pending:
             return None
         if len(self.pending) == 1:
-            update = self.pending[0][0]
+            piece = Piece(self.pending[0][0], self._summaries[0])
         else:
-            update = join([data for data, _ in self.pending], self._summaries)
+            piece = Piece(*join([data for data, _ in self.pending], self._summaries))
         self.pending.clear()
         self._summaries.clear()
-        self.tail.append(update)
-        return update
+        self.tail.append(piece)
+        return piece.data
 
     def state_vector(self) -> bytes:
         """The encoded state vector."""
@@ -359,12 +404,8 @@ class Replica:
                 self._full = _pack(self.tail.pieces())
                 self._full_version = self.version
             return self._full
-        fresh: list[bytes] = []
-        for piece in self.tail.pieces():
-            rest = _unknown_part(piece, known)
-            if rest is not None:
-                fresh.append(rest)
-        return _pack(fresh)
+        news = [piece.news(known) for piece in self.tail.pieces()]
+        return _pack([piece for piece in news if piece is not None])
 
     def updates_since(self, number: int) -> list[bytes] | None:
         """What was flushed since tail number `number`, packed; None when it has left the tail."""
@@ -376,19 +417,8 @@ _UNLIMITED: Final = Limits(1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60)
 """For stored state: it was within the limits when it was accepted, and must open whatever they are now."""
 
 
-def _unknown_part(piece: bytes, known: dict[int, int]) -> bytes | None:
-    """What a reader with state `known` lacks of one update of the tail; deletes count as lacking."""
-    update = parse_update(piece)
-    news = [client for client, _, end in update.ranges if end > known.get(client, 0)]
-    if not news and not update.deletes:
-        return None
-    if len(piece) <= TRIM_FROM or len(news) == len(update.ranges):
-        return piece
-    return trim(piece, known)
-
-
-def _pack(updates: list[bytes]) -> list[bytes]:
+def _pack(pieces: list[Piece]) -> list[bytes]:
     """The same updates in few messages: small ones merged, large ones as they are."""
-    large = [update for update in updates if len(update) > TRIM_FROM * 16]
-    small = [update for update in updates if len(update) <= TRIM_FROM * 16]
-    return [*large, merge(small) if small else EMPTY_UPDATE]
+    large = [piece.data for piece in pieces if len(piece.data) > LARGE]
+    small = [piece for piece in pieces if len(piece.data) <= LARGE]
+    return [*large, _join(small).data if small else EMPTY_UPDATE]

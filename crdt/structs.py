@@ -86,16 +86,24 @@ class Section:
 
 def write_update(sections: list[Section], deletes: bytes) -> bytes:
     """Write an update from sections (at most one per client, none empty) and an encoded delete set."""
+    return write_with_bodies(sections, deletes)[0]
+
+
+def write_with_bodies(sections: list[Section], deletes: bytes) -> tuple[bytes, list[tuple[int, int, int]]]:
+    """Like `write_update`; also says where each section's structs stand, as (structs, offset, end offset)."""
     out = bytearray()
+    bodies: list[tuple[int, int, int]] = []
     write_uint(out, len(sections))
     for section in sections:
         write_uint(out, section.count)
         write_uint(out, section.client)
         write_uint(out, section.clock)
+        offset = len(out)
         for piece in section.pieces:
             out += piece
+        bodies.append((section.count, offset, len(out)))
     out += deletes
-    return bytes(out)
+    return bytes(out), bodies
 
 
 def select(parts: Parts, chosen: dict[int, list[Struct]], deletes: dict[int, list[tuple[int, int]]]) -> bytes:

@@ -385,9 +385,10 @@ class Update:
         sections: number of client sections.
         bodies: (structs, offset, end offset) of the bytes of each range; a section with a Skip has none, so there are
             fewer `bodies` than `ranges` then.
+        deletes_at: offset of the delete set.
     """
 
-    __slots__ = ("bodies", "deletes", "needs", "ranges", "sections")
+    __slots__ = ("bodies", "deletes", "deletes_at", "needs", "ranges", "sections")
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int, int]] = []
@@ -395,6 +396,7 @@ class Update:
         self.deletes: list[tuple[int, int, int]] = []
         self.sections = 0
         self.bodies: list[tuple[int, int, int]] = []
+        self.deletes_at = 0
 
     def _need(self, owner: int, client: int, clock: int) -> None:
         if client != owner and client != NONE and self.needs.get(client, 0) <= clock:
@@ -452,6 +454,7 @@ def parse_update(data: bytes) -> Update:
             if client in clients:
                 raise ProtocolError("duplicate-client", "a client has two sections")
             clients.add(client)
+    update.deletes_at = reader.pos
     update.deletes = reader.deletes()
     reader.finish()
     return update
