@@ -1,11 +1,13 @@
 /** Puts a Quill editor into an element and ties it to a shared text. */
-import Quill, { Delta, Range, type QuillOptions } from "quill/core";
+import type { default as Quill, QuillOptions, Range } from "quill/core";
+import Delta from "quill-delta";
 import { QuillBinding } from "y-quill";
 import type { Awareness } from "y-protocols/awareness";
 import { UndoManager, type Text } from "yjs";
 import { emojiAfter, emojiBefore } from "./clusters";
 import type { NamedCursors } from "./cursors";
 import type { SharedHistory } from "./history";
+import { mendHalves } from "./halves";
 import { keepLastLine } from "./lastline";
 import { IMAGE_TYPES, imageProblem, PASTE_LIMIT, safeImage } from "./safe";
 import { INKS, setUpQuill } from "./setup";
@@ -196,6 +198,7 @@ export function createEditor(host: HTMLElement, text: Text, awareness: Awareness
   const undoManager = new UndoManager(text, { trackedOrigins: new Set([binding]), captureTimeout: 500 });
   (quill.history as unknown as SharedHistory).follow(undoManager);
   const releaseLastLine = keepLastLine(text, quill, binding);
+  const releaseHalves = mendHalves(quill, binding);
   watchTitle(quill, (line) => events.onTitle(line));
   const cursors = quill.getModule("cursors") as NamedCursors;
   const announce = ({ added, updated }: Record<string, number[]>): void => {
@@ -224,6 +227,7 @@ export function createEditor(host: HTMLElement, text: Text, awareness: Awareness
     destroy: () => {
       awareness.off("change", announce);
       releaseLastLine();
+      releaseHalves();
       undoManager.destroy();
       binding.destroy();
       cursors.destroy();

@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import * as Y from "yjs";
+import Delta from "quill-delta";
+import { changeEnd, touched } from "./changes";
 import { emojiAfter, emojiBefore } from "./clusters";
+import { halves } from "./halves";
 import { IMAGE_LIMIT, imageProblem, safeImage, safeLink } from "./safe";
 import { tame, UNSUPPORTED } from "./tame";
 
@@ -55,6 +58,30 @@ describe("tame", () => {
     expect(tame([{ insert: "\n", attributes: { header, bold: true } }])).toEqual([
       { insert: "\n", attributes: { header: false, bold: true } },
     ]);
+  });
+});
+
+describe("halves of surrogate pairs", () => {
+  it("are found, whole pairs are not", () => {
+    expect(halves("a😀b")).toEqual([]);
+    expect(halves("\ud83da\ude00😀\ud83d")).toEqual([0, 2, 5]);
+    expect(halves("👨‍👩‍👧‍👦")).toEqual([]);
+  });
+
+  it.each([
+    [new Delta().retain(5).delete(1), { index: 4, length: 2 }],
+    [new Delta().insert("ab"), { index: 0, length: 3 }],
+    [new Delta().retain(5).insert("ab").retain(3, { bold: true }), { index: 4, length: 7 }],
+    [new Delta().retain(2, { bold: true }), { index: 0, length: 3 }],
+    [new Delta().retain(3).insert({ image: "x" }).delete(4), { index: 2, length: 3 }],
+  ])("are looked for around the change %#", (delta, range) => {
+    expect(touched(delta, 1)).toEqual(range);
+  });
+
+  it("may be anywhere up to the last change", () => {
+    expect(changeEnd(new Delta().retain(2).insert("abc").retain(4).delete(1))).toBe(9);
+    expect(changeEnd(new Delta().insert({ image: "x" }).retain(9))).toBe(1);
+    expect(changeEnd(new Delta())).toBe(0);
   });
 });
 

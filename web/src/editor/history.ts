@@ -1,21 +1,8 @@
 /** Undo and redo of this person's own edits, in the place of Quill's history, which would take back those of others. */
-import { Module, type default as Quill, type Delta } from "quill/core";
+import { Module, type default as Quill } from "quill/core";
+import type Delta from "quill-delta";
 import type { UndoManager } from "yjs";
-
-/** Where a change ends, in the text that it leaves behind. */
-export function changeEnd(delta: Delta): number {
-  let index = 0;
-  let end = 0;
-  for (const op of delta.ops) {
-    if (op.delete !== undefined) {
-      end = index;
-      continue;
-    }
-    index += typeof op.insert === "string" ? op.insert.length : typeof op.retain === "number" ? op.retain : 1;
-    if (op.insert !== undefined || op.attributes) end = index;
-  }
-  return end;
-}
+import { changeEnd } from "./changes";
 
 export class SharedHistory extends Module {
   private manager: UndoManager | null = null;

@@ -53,7 +53,10 @@ export function App({ session, identity, room, link }: AppProps) {
         <People people={people} rename={identity.rename} />
         <CopyLink link={link} />
         <a className="button" href="/">
-          <span aria-hidden="true">＋</span> <span className="wide">New document</span>
+          <svg viewBox="0 0 16 16" width="14" height="14" aria-hidden="true" stroke="currentColor" strokeWidth="1.7" strokeLinecap="round">
+            <path d="M8 2.5v11M2.5 8h11" />
+          </svg>
+          <span className="wide">New document</span>
           <span className="narrow">New</span>
         </a>
       </header>
