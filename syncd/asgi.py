@@ -124,9 +124,9 @@ async def _run(link: "AsgiLink", connection: SocketConnection, receive: Receive,
     finally:
         reader.cancel()
         writer.cancel()
-        outcome, _ = await asyncio.gather(reader, writer, return_exceptions=True)
-        if isinstance(outcome, int):
-            peer_code = outcome
+        await asyncio.wait((reader, writer))  # not gather: it would hide from anyio that a cancellation is its own
+        if not reader.cancelled() and reader.exception() is None:
+            peer_code = reader.result()
         code = peer_code if link.code is None else link.code
         link.detach()
         # Servers report 1005 both for a close without a code and for a socket that vanished: taken for the latter.

@@ -187,20 +187,23 @@ class Connection:
         session = self.session
         if session is None or self.gone:
             return
-        link = self.link
         if session.out:
             self.last_sent = time.monotonic()
-            for message in session.out:
-                link.send(Outgoing(message))
+            self._send(session.out)
             session.out.clear()
         while session.wants_more() and not self.paused:
             if session.replica.pending:
                 self.room.flush()
-            for message in session.pull():
-                link.send(Outgoing(message))
+            self._send(session.pull())
             self.last_sent = time.monotonic()
             if session.live:
                 self._went_live(session)
+
+    def _send(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self.link.send(Outgoing(message))
+        self.stats.frames_out += len(messages)
+        self.stats.bytes_out += sum(map(len, messages))
 
     def _went_live(self, session: Session) -> None:
         self.stats.syncs += 1
@@ -239,6 +242,8 @@ class Connection:
         room_sent = self.room.last_sent if self.session is not None and self.session.live else 0.0
         if now - max(self.last_sent, room_sent) >= interval and not self.paused:
             self.link.send(KEEPALIVE)
+            self.stats.frames_out += 1
+            self.stats.bytes_out += len(KEEPALIVE.message)
             self.last_sent = now
 
     # -- inside

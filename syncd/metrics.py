@@ -105,7 +105,6 @@ class Stats:
     compacted_updates: int = 0
     compacted_bytes: int = 0
     quarantined_updates: int = 0
-    sandbox_restarts: int = 0
 
     def refuse(self, rule: str) -> None:
         """Counts one piece of a peer's bytes that broke `rule`."""
@@ -161,8 +160,8 @@ CATALOGUE: tuple[Entry, ...] = (
     _counter("closes", "closes", "Connections ended, by close code.", label="code"),
     _counter("messages_in", "messages_in", "Messages received from clients."),
     _counter("bytes_in", "bytes_in", "Payload bytes received from clients."),
-    _counter("frames_out", "frames_out", "Websocket frames sent to clients."),
-    _counter("bytes_out", "bytes_out", "Bytes sent to clients."),
+    _counter("frames_out", "frames_out", "Messages sent to clients, one websocket frame each."),
+    _counter("bytes_out", "bytes_out", "Payload bytes sent to clients."),
     _counter("unknown_messages", "unknown_messages", "Messages of a type this server does not know, ignored."),
     _counter("updates_in", "updates_in", "Updates accepted from clients."),
     _counter("updates_out", "updates_out", "Updates delivered to clients (one per reader)."),
@@ -195,7 +194,6 @@ CATALOGUE: tuple[Entry, ...] = (
     _counter("compacted_updates", "compacted_updates", "Updates merged into blocks."),
     _counter("compacted_bytes", "compacted_bytes", "Bytes of blocks written."),
     _counter("quarantined_updates", "quarantined_updates", "Updates set aside because they cannot be merged."),
-    _counter("sandbox_restarts", "sandbox_restarts", "Times the process for merges and exports had to be replaced."),
 )
 
 BUILD_INFO = "syncd_build_info"

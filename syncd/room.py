@@ -231,6 +231,8 @@ class Room:
         stats.flush_bytes += len(update)
         stats.flush_readers += len(readers)
         stats.updates_out += len(readers)
+        stats.frames_out += len(readers)
+        stats.bytes_out += len(readers) * len(out.message)
         self.last_sent = self._last_flush = started
         self._cost = time.monotonic() - started
 
@@ -276,10 +278,12 @@ class Room:
         started = time.monotonic()
         for update in self.presence.take():
             out = Outgoing(awareness_message(update))
-            for connection in tuple(self.connections):
-                if not connection.paused:
-                    connection.link.send(out)
-                    self.stats.presence_out += 1
+            readers = [connection for connection in self.connections if not connection.paused]
+            for connection in readers:
+                connection.link.send(out)
+            self.stats.presence_out += len(readers)
+            self.stats.frames_out += len(readers)
+            self.stats.bytes_out += len(readers) * len(out.message)
             self.last_sent = started
         self._last_presence = started
 
