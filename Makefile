@@ -18,6 +18,7 @@ NODE_PROJECTS := $(patsubst %/package.json,%,$(wildcard web/package.json tests/i
 NODE_STAMPS := $(addsuffix /node_modules/.installed,$(NODE_PROJECTS))
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/*.ts web/tsconfig*.json -type f 2>/dev/null)
 WEB_CLIENT := $(if $(wildcard web/package.json),web/dist/index.html)
+QUICK := not slow and not interop and not e2e and not faults
 CRDT_SOURCES := $(wildcard crdt/*.py)
 
 .PHONY: help
@@ -47,9 +48,9 @@ check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types,
 	$(BIN)/lint-imports
 	if [ -x web/node_modules/.bin/tsc ]; then echo "== tsc"; (cd web && node_modules/.bin/tsc --noEmit); fi
 	echo "== unit tests, pure Python"
-	$(BIN)/pytest -q -m "not slow" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
+	$(BIN)/pytest -q -m "$(QUICK)" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
 	echo "== unit tests of crdt, compiled"
-	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -m "not slow" --import-mode=append -p no:cacheprovider $(wildcard tests/unit/crdt tests/model)
+	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(wildcard tests/unit/crdt tests/model)
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and apply the safe lint fixes
@@ -61,6 +62,10 @@ compile: build/compiled/.done ## Compile the hot modules of crdt with mypyc into
 
 .PHONY: web
 web: $(WEB_CLIENT) ## Build the web client into web/dist
+
+.PHONY: docs
+docs: $(VENV)/.dev ## Renew the tables of settings, metrics and close codes in docs/
+	@$(BIN)/python deploy/packaging/reference_tables.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Renew requirements.lock and requirements-dev.lock from pyproject.toml (UPGRADE=1 for newer versions)
