@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from signal import SIGKILL
 from typing import Any, Final
+from urllib.request import urlopen
 
 import pycrdt
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,6 +30,7 @@ from crdt.update import encode_state_vector, parse_state_vector
 from crdt.wire import SAVED, STEP1, STEP2, SYNC, UPDATE, read_messages, saved_message, sync_message
 
 AUTHORS: Final = 40
+COMPACTED: Final = "syncd_compacted_bytes_total"
 WORDS: Final = ("every", "edit", "merges", "and", "none", "is", "ever", "lost", "while", "many", "people", "write")
 
 
@@ -113,6 +115,25 @@ async def _state(url: str) -> dict[int, int]:
     raise RuntimeError("the server did not say what it has")
 
 
+async def _compacted(server: Syncd) -> float:
+    """Wait until the server's compaction has nothing more to do; return how long that took."""
+    started = last_change = time.perf_counter()
+    before = -1.0
+    while time.perf_counter() - last_change < 15:
+        metrics = await asyncio.to_thread(_get, f"http://{server.address}/metrics")
+        now = sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(COMPACTED))
+        if now != before:
+            before, last_change = now, time.perf_counter()
+        await asyncio.sleep(0.5)
+    return last_change - started
+
+
+def _get(url: str) -> str:
+    with urlopen(url) as response:
+        body: bytes = response.read()
+    return body.decode()
+
+
 async def measure(megabytes: float, clients: int, folder: Path) -> dict[str, Any]:
     """All figures of one document."""
     figures: dict[str, Any] = {"clients": clients}
@@ -123,7 +144,7 @@ async def measure(megabytes: float, clients: int, folder: Path) -> dict[str, Any
         figures["fed_bytes"] = await _feed(url, megabytes)
         figures["feed_seconds"] = time.perf_counter() - started
         figures["feed_cpu_seconds"] = server.cpu()
-        await asyncio.sleep(3)
+        figures["compacted_after_seconds"] = await _compacted(server)
         server.stop(SIGKILL)
     with server:
         url = server.url("big")

@@ -64,14 +64,23 @@ class Limits:
 
 
 class Held:
-    """An update that waits for clocks the document does not have."""
+    """An update that waits for clocks the document does not have.
 
-    __slots__ = ("data", "source", "waits_for")
+    Attributes:
+        sources: who sent it; the first counts as its author.
+        waits_for: one (client, clock) that it lacks.
+    """
+
+    __slots__ = ("data", "sources", "waits_for")
 
     def __init__(self, data: bytes, source: object, waits_for: tuple[int, int]) -> None:
         self.data = data
-        self.source = source
+        self.sources: list[object] = [source]
         self.waits_for = waits_for
+
+    def is_from(self, source: object) -> bool:
+        """Whether `source` sent it."""
+        return any(sender is source for sender in self.sources)
 
 
 class Piece:
@@ -218,24 +227,45 @@ class Replica:
 
     # -- loading
 
-    def load(self, blocks: list[Block], updates: list[bytes]) -> None:
-        """Take over stored state. The blocks are trusted (they were verified when written), the updates are parsed
-        again.
-
-        Raises:
-            ProtocolError: when a stored update is not valid or has a hole: then the store is damaged.
-        """
+    def load_blocks(self, blocks: list[Block]) -> None:
+        """Take over stored blocks. They are trusted: they were verified when they were written."""
         for block in blocks:
             self.index.add_state(block.state, block.deletes)
         self._set_blocks(blocks)
+
+    def load_update(self, data: bytes) -> None:
+        """Take over one stored update; it gets a tail number of its own. Limits do not matter: it was accepted once.
+
+        Raises:
+            ProtocolError: when it is not valid: then the store is damaged.
+        """
         limits, self.limits = self.limits, _UNLIMITED
-        for update in updates:
-            self.receive(update, None)
-            if self.flush() is None:
-                self.tail.append(Piece(EMPTY_UPDATE, Update()))  # one tail number per stored update
-        self.limits = limits
+        try:
+            self.receive(data, None)
+        finally:
+            self.limits = limits
+        if self.flush() is None:
+            self.tail.append(Piece(EMPTY_UPDATE, Update()))
+
+    def check_loaded(self) -> None:
+        """Check that the stored state is whole.
+
+        Raises:
+            ProtocolError: `hole` when something it builds on is missing: then the store is damaged.
+        """
         if self.held:
             raise ProtocolError("hole", "the stored updates lack something they build on")
+
+    def load(self, blocks: list[Block], updates: list[bytes]) -> None:
+        """Take over stored state in one go.
+
+        Raises:
+            ProtocolError: when the store is damaged.
+        """
+        self.load_blocks(blocks)
+        for update in updates:
+            self.load_update(update)
+        self.check_loaded()
 
     def _set_blocks(self, blocks: list[Block]) -> None:
         self.blocks = tuple(blocks)
@@ -266,7 +296,7 @@ class Replica:
         verdict = judge(update, self.index)
         if verdict is not Verdict.KNOWN:
             self._check_room_for(len(data), update)
-        if verdict is Verdict.READY:
+        if verdict is Verdict.READY and not update.has_empty:
             self._accept(data, update, source)
         elif verdict is Verdict.KNOWN:
             return Outcome.KNOWN
@@ -297,7 +327,7 @@ class Replica:
             if self.held:
                 self._retry_held()
         if cut.rest is not None:
-            return Outcome.HELD if any(held.source is source for held in self.held) else Outcome.ACCEPTED
+            return Outcome.HELD if self.holds_from(source) else Outcome.ACCEPTED
         return Outcome.KNOWN if cut.ready is None else Outcome.ACCEPTED
 
     def _accept(self, data: bytes, update: Update, source: object) -> None:
@@ -307,8 +337,11 @@ class Replica:
         self.version += 1
 
     def _hold(self, data: bytes, source: object, waits_for: tuple[int, int] | None) -> bool:
-        if any(held.data == data for held in self.held):
-            return True
+        for held in self.held:
+            if held.data == data:
+                if not held.is_from(source):
+                    held.sources.append(source)
+                return True
         limits = self.limits
         if len(self.held) >= limits.held_updates or self.held_size + len(data) > limits.held_bytes:
             return False
@@ -329,7 +362,7 @@ class Replica:
                 moved = True
                 cut = split(held.data, self.index)
                 if cut.ready is not None:
-                    self._accept(cut.ready, parse_update(cut.ready), held.source)
+                    self._accept(cut.ready, parse_update(cut.ready), held.sources[0])
                 self.held_size -= len(held.data)
                 if cut.rest is None:
                     self.held.remove(held)
@@ -349,7 +382,7 @@ class Replica:
 
     def holds_from(self, source: object) -> bool:
         """Whether anything of `source` waits for its dependencies."""
-        return any(held.source is source for held in self.held)
+        return any(held.is_from(source) for held in self.held)
 
     # -- sending
 
@@ -393,24 +426,46 @@ class Replica:
                     if known.get(client, 0) < clock:
                         known[client] = clock
 
-    def tail_updates(self, known: dict[int, int]) -> list[bytes]:
-        """The part of a sync that is not in the blocks yet; the last update is for the SyncStep2, so there is always
-        one.
+    def tail_updates(self, number: int, known: dict[int, int], limit: int) -> tuple[list[bytes], int]:
+        """The part of a sync that is not in the blocks yet: updates from tail number `number` on, and the next number.
 
-        Everything accepted must have been flushed before.
+        Everything accepted must have been flushed before. When the next number is the end of the tail, this is the
+        rest, and its last update, which may be empty, is for the SyncStep2.
+
+        Args:
+            number: where to go on; not below the tail's first.
+            known: the reader's state vector. What a batch that is not the last brings is added to it.
+            limit: bytes after which a batch ends.
         """
-        if not known:
-            if self._full_version != self.version:
-                self._full = _pack(self.tail.pieces())
-                self._full_version = self.version
-            return self._full
-        news = [piece.news(known) for piece in self.tail.pieces()]
-        return _pack([piece for piece in news if piece is not None])
+        tail = self.tail
+        if number == tail.first and tail.size <= limit:
+            return self._whole_tail(known), tail.end
+        batch: list[Piece] = []
+        size = 0
+        for piece in tail.items[number - tail.first :]:
+            number += 1
+            news = piece.news(known)
+            if news is not None:
+                batch.append(news)
+                size += len(news.data)
+                if size >= limit:
+                    break
+        if number < tail.end:
+            for piece in batch:
+                for client, _, end in piece.update.ranges:
+                    if known.get(client, 0) < end:
+                        known[client] = end
+        return _pack(batch), number
 
-    def updates_since(self, number: int) -> list[bytes] | None:
-        """What was flushed since tail number `number`, packed; None when it has left the tail."""
-        items = self.tail.since(number)
-        return None if items is None else _pack(items)
+    def _whole_tail(self, known: dict[int, int]) -> list[bytes]:
+        """The tail for a reader with state `known`; for one with nothing it is prepared once for all who join."""
+        if known:
+            news = [piece.news(known) for piece in self.tail.pieces()]
+            return _pack([piece for piece in news if piece is not None])
+        if self._full_version != self.version:
+            self._full = _pack(self.tail.pieces())
+            self._full_version = self.version
+        return self._full
 
 
 _UNLIMITED: Final = Limits(1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60)
@@ -418,7 +473,17 @@ _UNLIMITED: Final = Limits(1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60)
 
 
 def _pack(pieces: list[Piece]) -> list[bytes]:
-    """The same updates in few messages: small ones merged, large ones as they are."""
-    large = [piece.data for piece in pieces if len(piece.data) > LARGE]
-    small = [piece for piece in pieces if len(piece.data) <= LARGE]
-    return [*large, _join(small).data if small else EMPTY_UPDATE]
+    """The same updates in few messages and in the same order: neighbours that are small merged, large ones as they
+    are. The last one, for the SyncStep2, may be empty."""
+    out: list[bytes] = []
+    small: list[Piece] = []
+    for piece in pieces:
+        if len(piece.data) <= LARGE:
+            small.append(piece)
+            continue
+        if small:
+            out.append(_join(small).data)
+            small = []
+        out.append(piece.data)
+    out.append(_join(small).data if small else EMPTY_UPDATE)
+    return out

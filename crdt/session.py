@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from crdt.awareness import Presence, encode_awareness
+from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.replica import Outcome, Replica
 from crdt.update import parse_state_vector
@@ -69,6 +70,7 @@ class Session:
         "_base",
         "_known",
         "_position",
+        "_sent",
         "_warned",
         "answered",
         "author",
@@ -107,7 +109,8 @@ class Session:
         self.contested: list[object] = []
         self.live = False
         self.answered = False
-        self._known: dict[int, int] | None = None
+        self._known: dict[int, int] = {}
+        self._sent: tuple[Block, ...] = ()
         self._base: Iterator[bytes] | None = None
         self._position = -1
         self._asked = False
@@ -217,21 +220,42 @@ class Session:
     def pull(self) -> list[bytes]:
         """The next messages of a sync; after the last the session is live. The room must have flushed before.
 
-        One update of the blocks a call, so that a slow link gets one whole message at a time; the tail comes in one go,
-        because what the room flushes meanwhile would be missing from it.
+        About `diff_bytes` a call, in whole messages: a link takes them as fast as it can, and a client on a slow one
+        sees a complete message often enough not to give up.
         """
-        if self._base is None or self._known is None:
+        if self._base is None:
             return []
         for update in self._base:
             return [sync_message(UPDATE, update)]
-        since = None if self._position < 0 else self.replica.updates_since(self._position)
-        tail = self.replica.tail_updates(self._known) if since is None else since
-        messages = [sync_message(UPDATE, update) for update in tail[:-1]]
-        messages.append(sync_message(STEP2, tail[-1]))
+        replica = self.replica
+        if self._position < 0:
+            self._note_base()
+        elif self._position < replica.tail.first:
+            self._start_over()
+            return self.pull()
+        updates, self._position = replica.tail_updates(self._position, self._known, self.diff_bytes)
+        if self._position < replica.tail.end:
+            return [sync_message(UPDATE, update) for update in updates]
         self._base = None
-        self._known = None
         self.live = True
+        messages = [sync_message(UPDATE, update) for update in updates[:-1]]
+        messages.append(sync_message(STEP2, updates[-1]))
         return messages
+
+    def _note_base(self) -> None:
+        """All blocks have been sent: the tail comes next."""
+        self._position = self.replica.tail.first
+        self._sent = self.replica.blocks
+
+    def _start_over(self) -> None:
+        """Part of the tail that the client lacks has moved into new blocks: go on from those."""
+        for block in self._sent:
+            for client, clock in block.state.items():
+                if self._known.get(client, 0) < clock:
+                    self._known[client] = clock
+        self._sent = ()
+        self._position = -1
+        self._base = self.replica.base_updates(self._known, self.diff_bytes)
 
     def fall_behind(self) -> None:
         """Stop receiving what the room flushes; remember how far the client got. The room must have flushed before."""
@@ -239,16 +263,12 @@ class Session:
             self.live = False
             self._position = self.replica.tail.end
             self._known = dict(self.replica.index.clocks)
+            self._sent = ()
 
     def catch_up(self) -> None:
-        """The link has room again: prepare the diff since `fall_behind`, which `pull` then sends."""
-        if self._known is None or self._base is not None:
-            return
-        if self.replica.updates_since(self._position) is not None:
+        """The link of a client that fell behind has room again: prepare the diff, which `pull` then sends."""
+        if self._base is None:
             self._base = iter(())
-        else:
-            self._position = -1
-            self._base = self.replica.base_updates(self._known, self.diff_bytes)
 
     def waits(self) -> bool:
         """Whether something this client sent waits for what it builds on; then nothing after it can be called saved."""

@@ -130,6 +130,7 @@ class Node:
         self.registry: Registry | None = None
         self._log: LogWriter | None = None
         self._sandbox: Sandbox | None = None
+        self._compactor: Compactor | None = None
 
     # -- life
 
@@ -141,13 +142,13 @@ class Node:
         """
         self._store = await open_store(self.settings.store)
         self._durable = (await self._store.check()).durable
-        self.registry = Registry(self._store, self.stats, self._make_room, self._greet)
+        self._sandbox = Sandbox()
+        self._compactor = Compactor(self._store, self._sandbox, self._policy)
+        self.registry = Registry(self._store, self.stats, self._make_room, self._greet, self._note_compaction)
         self._log = LogWriter(
             self._store, self.stats, self.settings.log_flush_ms / 1e3, self._note_compaction, self._break
         )
-        self._sandbox = Sandbox()
-        compactor = Compactor(self._store, self._sandbox, self._policy)
-        for work in (self._log.run(), self._sweep(), self._compact(compactor)):
+        for work in (self._log.run(), self._sweep(), self._compact_due()):
             self._tasks.append(asyncio.create_task(work))
 
     async def drain(self) -> None:
@@ -380,24 +381,27 @@ class Node:
     # -- compaction
 
     def _note_compaction(self, room: Room) -> None:
-        """After a room's updates became durable: is it time to compact them?"""
+        """A room was loaded, or its updates became durable: is it time to compact them?"""
         if self._policy.log_is_due(room.records, room.replica.tail.size):
             self._due[room.name] = None
             self._compaction_wake.set()
 
-    async def _compact(self, compactor: Compactor) -> None:
+    async def _compact_due(self) -> None:
+        """Compact rooms as they become due, one at a time."""
         while True:
             await self._compaction_wake.wait()
             self._compaction_wake.clear()
             while self._due:
                 name = next(iter(self._due))
                 del self._due[name]
-                await self._compact_room(compactor, name)
+                await self._compact_room(name)
 
-    async def _compact_room(self, compactor: Compactor, name: RoomId) -> None:
+    async def _compact_room(self, name: RoomId) -> None:
+        """Compact one room; a failure is counted and logged, and leaves the room as it was."""
         assert self.registry is not None
+        assert self._compactor is not None
         try:
-            report = await compactor.compact(name)
+            report = await self._compactor.compact(name)
         except StoreError:
             self.stats.compaction_failures += 1
             logger.exception("room %r cannot be compacted", name)

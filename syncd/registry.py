@@ -27,6 +27,7 @@ class Registry:
         stats: counters of the node.
         make: builds an empty room.
         greet: opens a connection's session once its room is loaded.
+        on_loaded: called with a room once it is loaded.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Registry:
         stats: Stats,
         make: Callable[[RoomId], Room],
         greet: Callable[[Connection], None],
+        on_loaded: Callable[[Room], None],
     ) -> None:
         self._store = store
         self._stats = stats
         self._make = make
         self._greet = greet
+        self._on_loaded = on_loaded
         self._loads: set[asyncio.Task[None]] = set()
         self.rooms: dict[RoomId, Room] = {}
 
@@ -57,7 +60,7 @@ class Registry:
     async def _load(self, room: Room) -> None:
         started = time.monotonic()
         try:
-            room.load(await self._store.load(room.name))
+            await room.load(await self._store.load(room.name))
         except (StoreError, ProtocolError) as error:
             self._stats.load_failures += 1
             logger.exception("room %r cannot be loaded", room.name)
@@ -72,6 +75,7 @@ class Registry:
             room.idle_since = time.monotonic()
         for connection in tuple(room.connections):
             self._greet(connection)
+        self._on_loaded(room)
 
     def unload_idle(self, now: float, after: float) -> None:
         """Forget rooms that nobody has been in for `after` seconds and that hold nothing unsaved."""

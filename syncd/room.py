@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 RECORD_BYTES: Final = 1 << 20
 """Bytes of one author's updates above which they go to the log as several records."""
 
+LOAD_SLICE: Final = 0.005
+"""Seconds of reading a log after which the loop gets its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -158,18 +161,24 @@ class Room:
 
     # -- state
 
-    def load(self, stored: StoredRoom) -> None:
-        """Take over what the store has.
+    async def load(self, stored: StoredRoom) -> None:
+        """Take over what the store has; others get their turn while a long log is read.
 
         Raises:
             ProtocolError: when the stored bytes are not what we wrote: then nobody may be served from them.
         """
         self.generation = stored.generation
         self._blocks = [(block, Block.from_bytes(block.data)) for block in stored.blocks]
-        self.replica.load([block for _, block in self._blocks], [update.data for update in stored.updates])
+        self.replica.load_blocks([block for _, block in self._blocks])
         self._drop_block_bytes()
+        yielded = time.monotonic()
         for number, update in enumerate(stored.updates, start=1):
+            self.replica.load_update(update.data)
             self._marks.append((number, update.position))
+            if time.monotonic() - yielded > LOAD_SLICE:
+                await asyncio.sleep(0)
+                yielded = time.monotonic()
+        self.replica.check_loaded()
         self.position = stored.updates[-1].position if stored.updates else stored.covered
         self.records = len(stored.updates)
         self.saved = self.replica.tail.end

@@ -142,14 +142,13 @@ class Run:
         state_vector, _ = yield Apply(self._name(step.receiver), tuple(queue))
         queue.clear()
         self._flush(())
-        base = self.server.base(state_vector, step.limit)
+        answer = self.server.answer(state_vector, step.limit)
         if step.broken_by is not None:
-            first = next(base, None)
+            first = next(answer, None)
             if first is not None:
                 queue.append(first)
             self.server.compact(step.broken_by)
-        queue.extend(base)
-        queue.extend(self.server.tail(state_vector))
+        queue.extend(answer)
 
     def _verdict(self) -> Generator[Question, Any, Failure | None]:
         """Every way to the state: receivers that catch up, a full sync, a half-known document, a restart, one block."""

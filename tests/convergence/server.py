@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from pycrdt import merge_updates
 
+from crdt.awareness import Presence
 from crdt.block import Block
 from crdt.fold import fold
 from crdt.replica import Outcome, Replica
-from crdt.update import parse_state_vector
+from crdt.session import Session
+from crdt.wire import STEP1, SYNC, read_messages, sync_message
+from syncd.metrics import Stats
 from tests.convergence.steps import Compact
-
-MAX_ENTRIES = 10_000
 
 
 class Server:
@@ -50,17 +51,19 @@ class Server:
             self.blocks.append(fold([], covered, step.chunk_bytes))
         self.replica.rebase([Block.from_bytes(block) for block in self.blocks], number)
 
-    def base(self, state_vector: bytes, limit: int) -> Iterator[bytes]:
-        """First part of the answer to a SyncStep1; it is sent piece by piece, and the server may change meanwhile."""
-        return self.replica.base_updates(parse_state_vector(state_vector, MAX_ENTRIES), limit)
-
-    def tail(self, state_vector: bytes) -> list[bytes]:
-        """Last part of the answer to a SyncStep1."""
-        return self.replica.tail_updates(parse_state_vector(state_vector, MAX_ENTRIES))
+    def answer(self, state_vector: bytes, limit: int) -> Iterator[bytes]:
+        """The answer to a SyncStep1, an update at a time through a real session; the server may change meanwhile."""
+        session = Session(self.replica, Presence(1024, 1), Stats(), "reader", diff_bytes=limit)
+        session.receive(sync_message(STEP1, state_vector), 0.0)
+        while session.wants_more():
+            for message in session.pull():
+                for kind, _, update in read_messages(message):
+                    assert kind == SYNC
+                    yield update
 
     def sync(self, state_vector: bytes, limit: int = 256 * 1024) -> list[bytes]:
         """The whole answer."""
-        return [*self.base(state_vector, limit), *self.tail(state_vector)]
+        return list(self.answer(state_vector, limit))
 
 
 def merged(updates: list[bytes]) -> bytes:
