@@ -78,8 +78,7 @@ def build(update: bytes, chunk_bytes: int = CHUNK_BYTES) -> Block:
     deleted: dict[int, RangeSet] = {}
     for client, ranges in parts.deletes.items():
         deleted[client] = RangeSet()
-        for start, end in ranges:
-            deleted[client].add(start, end)
+        deleted[client].add_all(ranges)
     joined = {
         client: _join(parts.data, client, structs, deleted.get(client))
         for client, structs in parts.sections.items()
@@ -105,15 +104,13 @@ def _join(data: bytes, client: int, structs: list[Struct], deleted: RangeSet | N
     for struct in structs:
         if struct.clock != clock:
             raise ProtocolError("hole", "an update to be folded lacks clocks")
-        if struct.length == 0:
-            continue  # pycrdt writes empty strings; nothing can refer to them
         clock += struct.length
         last = pieces[-1] if pieces else None
         if last is not None and _continues(last, struct, client) and _same_fate(last, struct, deleted):
             if struct.ref == STRING:
                 text = _text(data, struct)
                 if len(last.body) + len(text) > MAX_RUN:
-                    pieces.append(Piece(struct, data[struct.start : struct.content], text))
+                    pieces.extend(_split_string(data, client, struct))
                     continue
                 last.body += text
             last.length += struct.length

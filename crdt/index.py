@@ -8,9 +8,27 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from typing import Final
 
 from crdt.update import Update, UpdateReader
 from crdt.varint import write_uint
+
+FEW: Final = 16
+"""Ranges up to which adding one at a time is the cheaper way."""
+
+
+def coalesce(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same clocks as ascending, disjoint, non-adjacent ranges; a peer may send them in any order, overlapping."""
+    if len(ranges) < 2:
+        return ranges
+    out: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if out and start <= out[-1][1]:
+            if end > out[-1][1]:
+                out[-1] = (out[-1][0], end)
+        else:
+            out.append((start, end))
+    return out
 
 
 class RangeSet:
@@ -49,6 +67,34 @@ class RangeSet:
                 return
         starts[first:last] = array("Q", (start,))
         ends[first:last] = array("Q", (end,))
+
+    def add_all(self, ranges: list[tuple[int, int]]) -> None:
+        """Add many ranges, in any order, at a cost that follows their number and not its square."""
+        if len(ranges) <= FEW:
+            for start, end in ranges:
+                self.add(start, end)
+            return
+        old_starts, old_ends = self.starts, self.ends
+        starts: array[int] = array("Q")
+        ends: array[int] = array("Q")
+        at = 0
+        for start, end in coalesce(ranges):
+            first = bisect_left(old_ends, start, at)
+            last = bisect_right(old_starts, end, first)
+            starts.extend(old_starts[at:first])
+            ends.extend(old_ends[at:first])
+            if first < last:
+                start = min(start, old_starts[first])
+                end = max(end, old_ends[last - 1])
+            if len(ends) > 0 and start <= ends[-1]:
+                ends[-1] = max(end, ends[-1])
+            else:
+                starts.append(start)
+                ends.append(end)
+            at = last
+        starts.extend(old_starts[at:])
+        ends.extend(old_ends[at:])
+        self.starts, self.ends = starts, ends
 
     def missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are not in the set."""
@@ -97,8 +143,15 @@ class Index:
         for client, _, end in update.ranges:
             if clocks.get(client, 0) < end:
                 clocks[client] = end
+        if len(update.deletes) <= FEW:
+            for client, start, end in update.deletes:
+                self.add_delete(client, start, end)
+            return
+        by_client: dict[int, list[tuple[int, int]]] = {}
         for client, start, end in update.deletes:
-            self.add_delete(client, start, end)
+            by_client.setdefault(client, []).append((start, end))
+        for client, ranges in by_client.items():
+            self.deletes.setdefault(client, RangeSet()).add_all(ranges)
 
     def add_delete(self, client: int, start: int, end: int) -> None:
         """Note that [start, end) of `client` is deleted."""

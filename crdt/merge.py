@@ -14,7 +14,7 @@ from typing import Final
 from pycrdt import merge_updates
 
 from crdt.errors import ProtocolError
-from crdt.index import RangeSet, encode_deletes
+from crdt.index import coalesce, encode_deletes
 from crdt.structs import Section, write_with_bodies
 from crdt.update import EMPTY_UPDATE, SKIP, Update, parse_update
 from crdt.varint import uint
@@ -103,14 +103,11 @@ def _by_clock(piece: tuple[int, int, int, bytes | memoryview]) -> tuple[int, int
 
 
 def _unite_deletes(parsed: Sequence[Update]) -> dict[int, list[tuple[int, int]]]:
-    united: dict[int, RangeSet] = {}
+    united: dict[int, list[tuple[int, int]]] = {}
     for update in parsed:
         for client, start, end in update.deletes:
-            ranges = united.get(client)
-            if ranges is None:
-                ranges = united[client] = RangeSet()
-            ranges.add(start, end)
-    return {client: ranges.pairs() for client, ranges in united.items()}
+            united.setdefault(client, []).append((start, end))
+    return {client: coalesce(ranges) for client, ranges in united.items()}
 
 
 def _merge_tree(updates: Sequence[bytes]) -> tuple[bytes, Update]:

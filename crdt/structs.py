@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdt.index import encode_deletes
+from crdt.index import coalesce, encode_deletes
 from crdt.update import NONE, SKIP, UpdateReader
 from crdt.varint import write_uint
 
@@ -40,8 +40,10 @@ class Parts:
 
     Attributes:
         data: the update's bytes.
-        sections: client id -> its structs, by clock; Skip structs are left out, so a section may have holes.
-        deletes: client id -> (start, end) ranges.
+        sections: client id -> its structs, by clock. Skip structs are left out, so a section may have holes; and so are
+            empty strings, to which nothing can refer (pycrdt writes them, and one of them can make Yjs throw when it
+            looks for its neighbour).
+        deletes: client id -> (start, end) ranges, ascending and disjoint.
     """
 
     __slots__ = ("data", "deletes", "sections")
@@ -63,12 +65,14 @@ class Parts:
             section: list[Struct] = []
             for _ in range(structs):
                 reader.read_struct(client, clock)
-                if reader.ref != SKIP:
+                if reader.ref != SKIP and reader.length > 0:
                     section.append(Struct(reader, clock))
                 clock += reader.length
             self.sections[client] = section
         for client, start, end in reader.deletes():
             self.deletes.setdefault(client, []).append((start, end))
+        for client, ranges in self.deletes.items():
+            self.deletes[client] = coalesce(ranges)
         reader.finish()
 
 

@@ -290,6 +290,8 @@ class UpdateReader:
             return 1
         if ref == DOC:
             self.text()
+            if self.pos < self.size and self.data[self.pos] != 118:
+                raise ProtocolError("subdocument", "a subdocument's options are not a map; Yjs throws on null")
             self.any(0)
             return 1
         if ref == JSON:
@@ -311,8 +313,8 @@ class UpdateReader:
             check_json(raw)
 
     def any(self, depth: int) -> None:
-        """Pass over one lib0 Any value (lib0 `encoding.js` writeAny)."""
-        kind = self.uint()
+        """Pass over one lib0 Any value (lib0 `encoding.js` writeAny). Its kind is one byte, not an integer."""
+        kind = self.data[self.skip(1)]
         if kind == 119:
             self.text()
         elif kind == 125:
@@ -386,9 +388,10 @@ class Update:
         bodies: (structs, offset, end offset) of the bytes of each range; a section with a Skip has none, so there are
             fewer `bodies` than `ranges` then.
         deletes_at: offset of the delete set.
+        has_empty: whether there is a string without a character among the structs.
     """
 
-    __slots__ = ("bodies", "deletes", "deletes_at", "needs", "ranges", "sections")
+    __slots__ = ("bodies", "deletes", "deletes_at", "has_empty", "needs", "ranges", "sections")
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int, int]] = []
@@ -397,6 +400,7 @@ class Update:
         self.sections = 0
         self.bodies: list[tuple[int, int, int]] = []
         self.deletes_at = 0
+        self.has_empty = False
 
     def _need(self, owner: int, client: int, clock: int) -> None:
         if client != owner and client != NONE and self.needs.get(client, 0) <= clock:
@@ -421,6 +425,8 @@ class Update:
                 clock += reader.length
                 first = clock
                 continue
+            if reader.length == 0:
+                self.has_empty = True
             clock += reader.length
             if reader.origin_client != NONE:
                 self._need(client, reader.origin_client, reader.origin_clock)
