@@ -192,7 +192,7 @@ class _Merge:
         comes next. It stays uncompacted, which is loud and loses nothing, until the limits are raised.
         """
         try:
-            await self._run_in_half("fold", [], [])
+            await self._run_in_half("fold", [], [], self._base)
             await self._run_in_half("check", self._base, [])
         except SandboxError as error:
             raise CompactionFailed(f"the {len(self._base)} stored blocks do not load on their own: {error}") from error
@@ -218,6 +218,6 @@ class _Merge:
 
     async def _fold_and_check(self, good: bytes | None, batch: Sequence[StoredUpdate]) -> bytes:
         parts = [] if good is None else [good]
-        data = await self._run("fold", parts, [update.data for update in batch])
+        data = await self._run("fold", parts, [update.data for update in batch], self._base)
         await self._run("check", [*self._base, data], [])
         return data

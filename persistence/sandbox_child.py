@@ -22,30 +22,29 @@ Argument = str | list[bytes]
 _LENGTH = struct.Struct(">I")
 
 
-def _fold(blocks: Argument, updates: Argument) -> bytes:
-    """Merge blocks (oldest first) and updates into one block, verified to cover them all."""
+def _fold(blocks: Argument, updates: Argument, base: Argument | None = None) -> bytes:
+    """Merge blocks (oldest first) and updates into one block, verified to cover them all.
+
+    With `base`, the blocks before these: only what they lack goes in, and nothing that builds on what is not there.
+    """
     from crdt.fold import fold
 
-    return fold(_bytes(blocks), _bytes(updates))
+    if base is None:
+        return fold(_bytes(blocks), _bytes(updates))
+    from persistence.batch import Batch
+
+    batch = Batch([*_bytes(base), *_bytes(blocks)], _bytes(updates))
+    folded = fold(_bytes(blocks), batch.fresh)
+    batch.verify([*_bytes(base), folded])
+    return folded
 
 
 def _check(blocks: Argument, updates: Argument) -> bytes:
-    """Load blocks (oldest first), then updates, into a fresh document: it must reach the state that they claim."""
-    from crdt.block import Block
-    from crdt.errors import ProtocolError
+    """Load blocks (oldest first), then updates, into a fresh document."""
+    from crdt.block import unpack
     from crdt.load_check import load_check
-    from crdt.update import parse_update
 
-    opened = [Block.from_bytes(data) for data in _bytes(blocks)]
-    claimed: dict[int, int] = {}
-    ends = [end for block in opened for end in block.state.items()]
-    ends += [(client, end) for data in _bytes(updates) for client, _, end in parse_update(data).ranges]
-    for client, end in ends:
-        claimed[client] = max(end, claimed.get(client, 0))
-    reached = load_check([chunk.data for block in opened for chunk in block.chunks] + _bytes(updates))
-    if reached != claimed:
-        lacking = sum(1 for client, end in claimed.items() if reached.get(client, 0) != end)
-        raise ProtocolError("load-incomplete", f"a fresh document stops short of the state of {lacking} clients")
+    load_check([update for block in _bytes(blocks) for update in unpack(block)] + _bytes(updates))
     return b""
 
 

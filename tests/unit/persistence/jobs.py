@@ -26,7 +26,7 @@ def _lines(argument: Argument) -> list[bytes]:
     return SEPARATOR.join(argument).split(SEPARATOR) if argument else []
 
 
-def fold(blocks: Argument, updates: Argument) -> bytes:
+def fold(blocks: Argument, updates: Argument, base: Argument = "") -> bytes:
     lines = _lines(blocks) + _lines(updates)
     if b"poison" in lines:
         raise ProtocolError("poison", "cannot be merged")
