@@ -89,7 +89,7 @@ async def _open(url: str, state_vector: bytes) -> tuple[float, int, int]:
     return time.perf_counter() - started, messages, size
 
 
-async def _feed(url: str, megabytes: float) -> int:
+async def feed(url: str, megabytes: float) -> int:
     """Write the document through one client and wait until it is saved; return the bytes sent."""
     sent = 0
     async with connect(url, max_size=None, compression=None) as socket:
@@ -141,7 +141,7 @@ async def measure(megabytes: float, clients: int, folder: Path) -> dict[str, Any
     with server:
         url = server.url("big")
         started = time.perf_counter()
-        figures["fed_bytes"] = await _feed(url, megabytes)
+        figures["fed_bytes"] = await feed(url, megabytes)
         figures["feed_seconds"] = time.perf_counter() - started
         figures["feed_cpu_seconds"] = server.cpu()
         figures["compacted_after_seconds"] = await _compacted(server)
