@@ -1,6 +1,7 @@
 """A websocket client without manners: it sends any bytes and reports exactly what came back."""
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Self
 
@@ -80,7 +81,21 @@ class RawClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End the connection without a word, and wait until the socket is gone."""
         self.writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the kernel."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume_reading(self) -> None:
+        """Take again."""
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     def send(self, data: bytes) -> None:
         """Write bytes as they are."""

@@ -499,10 +499,10 @@ async def stuff(link: object, events: list[str], total: int = 50_000_000) -> int
 async def test_a_slow_reader_pauses_and_resumes_and_loses_nothing() -> None:
     async with serving(limits=SMALL) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         count = await stuff(connection.link, connection.events)
         assert SMALL.outbox_high < connection.link.buffered() < SMALL.outbox_high + 20_000
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        client.resume_reading()
         for number in range(count):
             assert await client.frame() == (BINARY, number.to_bytes(4, "big") * 2500)
         assert connection.events == ["pause", "resume"]
@@ -512,7 +512,7 @@ async def test_a_slow_reader_pauses_and_resumes_and_loses_nothing() -> None:
 async def test_a_flood_of_pings_from_a_reader_of_nothing_is_answered_once() -> None:
     async with serving(limits=SMALL) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         count = await stuff(connection.link, connection.events)
         before = connection.link.buffered()
         for number in range(2000):
@@ -521,7 +521,7 @@ async def test_a_flood_of_pings_from_a_reader_of_nothing_is_answered_once() -> N
         rig.node.echo = False
         await until(lambda: connection.messages == [b"done"])
         assert connection.link.buffered() <= before
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        client.resume_reading()
         for _ in range(count):
             await client.frame()
         assert await client.frame() == (PONG, b"1999")
@@ -532,7 +532,7 @@ async def test_writing_on_to_a_paused_reader_ends_in_an_abort() -> None:
     limits = SocketLimits(outbox_high=64 * 1024, outbox_low=16 * 1024, outbox_excess=200_000)
     async with serving(limits=limits) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         await stuff(connection.link, connection.events)
         for _ in range(25):
             connection.link.send(Outgoing(bytes(10_000)))
@@ -554,7 +554,7 @@ async def test_a_pause_during_connect_reaches_the_connection() -> None:
 async def test_a_paused_peer_that_is_closed_does_not_keep_the_socket() -> None:
     async with serving(limits=SMALL, stopped_clock=True) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         await stuff(connection.link, connection.events)
         connection.link.close(1013, "too slow")
         rig.advance(CLOSE_DEADLINE + 0.1)
@@ -628,7 +628,7 @@ async def test_a_slow_answer_of_ours_is_no_fault_of_the_client() -> None:
 
 async def test_a_client_that_takes_nothing_of_a_response_is_dropped() -> None:
     async with serving(stopped_clock=True) as rig, await RawClient.connect(rig.port) as client:
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.stop_reading()
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: len(rig.table.responses) == 1)
         rig.advance(60.1)
