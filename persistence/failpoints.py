@@ -4,6 +4,9 @@
 `SYNCD_FAILPOINT_SEED=n` makes the draws repeatable (default 0). This is the one reader of the environment outside
 the configuration: a failpoint must work in child processes and in code that no settings reach. Without the variable a
 failpoint is one truth test of an empty dict.
+
+Places: before_commit, after_commit (appends); before_compaction_commit, after_compaction_commit (any other change);
+mid_compaction (merged and checked, not yet handed to the store).
 """
 
 import os

@@ -122,14 +122,18 @@ async def test_nothing_acknowledged_is_lost_by_kill_at_random_moments(tmp_path: 
 
 
 FAILPOINTS = ["before_commit", "after_commit", "before_compaction_commit", "after_compaction_commit"]
+IN_SANDBOX = ["mid_compaction", "after_compaction_commit"]  # these again, with the compactor and its child
 
 
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
-async def test_nothing_acknowledged_is_lost_by_kill_at_a_failpoint(tmp_path: Path, failpoint: str) -> None:
+@pytest.mark.parametrize(
+    ("failpoint", "how"),
+    [*((failpoint, "--compact") for failpoint in FAILPOINTS), *((name, "--sandbox") for name in IN_SANDBOX)],
+)
+async def test_nothing_acknowledged_is_lost_by_kill_at_a_failpoint(tmp_path: Path, failpoint: str, how: str) -> None:
     writers: list[Writer] = []
     for n in range(5):
         env = {"SYNCD_FAILPOINT": f"{failpoint}:0.05:kill", "SYNCD_FAILPOINT_SEED": str(n)}
-        writers.append(Writer(tmp_path, "--compact", run=f"r{n}", env=env))
+        writers.append(Writer(tmp_path, how, run=f"r{n}", env=env))
         assert writers[-1].wait() == -signal.SIGKILL
     assert await verify(writers[0].path, writers) > 0
 
@@ -145,6 +149,7 @@ async def test_an_unexpected_failure_breaks_the_store_and_loses_nothing(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 async def test_nothing_of_a_million_is_lost_by_kill(tmp_path: Path) -> None:
     writers: list[Writer] = []
     for n in range(20):

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from crdt.ids import RoomId
 from persistence.api import Compaction, Record, StoredBlock, StoredRoom
+from persistence.compactor import CompactionPolicy, Compactor
 from persistence.errors import StoreBroken
+from persistence.sandbox import Sandbox
 from persistence.sqlite import SqliteStore
 
 SEPARATOR = b"\n"
@@ -57,6 +59,19 @@ async def compact(store: SqliteStore) -> None:
             )
 
 
+async def compact_in_sandbox(store: SqliteStore) -> None:
+    """The same by way of the compactor and a child process, with the fake fold of `jobs`."""
+    sandbox = Sandbox(module="tests.unit.persistence.jobs")
+    compactor = Compactor(store, sandbox, CompactionPolicy(updates=10))
+    try:
+        while True:
+            for n in range(ROOMS):
+                await compactor.compact(RoomId(f"room {n}"))
+            await asyncio.sleep(0.002)
+    finally:
+        await sandbox.close()
+
+
 async def try_again(store: SqliteStore) -> None:
     """What is broken stays broken, whatever the disk says now."""
     for attempt in range(5):
@@ -78,11 +93,12 @@ async def main(arguments: argparse.Namespace) -> int:
     broken = False
     try:
         async with asyncio.TaskGroup() as group:
-            background = group.create_task(compact(store)) if arguments.compact else None
+            background = [group.create_task(compact(store))] if arguments.compact else []
+            background += [group.create_task(compact_in_sandbox(store))] if arguments.sandbox else []
             workers = [group.create_task(write(store, arguments, worker)) for worker in range(arguments.workers)]
             await asyncio.wait(workers)
-            if background is not None:
-                background.cancel()
+            for task in background:
+                task.cancel()
     except* StoreBroken:
         broken = True
     if broken:
@@ -101,6 +117,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--padding", type=int, default=20, help="bytes added to each record")
     parser.add_argument("--appends", type=int, default=0, help="appends per worker, 0: for ever")
     parser.add_argument("--compact", action="store_true")
+    parser.add_argument(
+        "--sandbox", action="store_true", help="compact in a child process; not together with --compact"
+    )
     parser.add_argument("--file-limit", type=int, default=0, help="RLIMIT_FSIZE in bytes")
     return parser.parse_args()
 
