@@ -23,6 +23,14 @@ MAX_DEPTH: Final = 32
 MESSAGE_BYTES: Final = 64 * 1024
 """Size at which an outgoing awareness update is closed and the next one begun."""
 
+MAX_STATES: Final = 10_000
+"""Entries of one incoming awareness update. A client echoes what we sent it, at most `MESSAGE_BYTES`, or announces
+that everybody it knew is gone."""
+
+MAX_ENTRIES: Final = 100_000
+"""Ids remembered in a room, those that are gone included: they are kept for `timeout`, and one connection can announce
+and retract any number of them."""
+
 CLAIM_SECONDS: Final = 3.0
 """How long the owner of a claimed id may stay silent before the claim is granted. The owner is pinged at the claim."""
 
@@ -85,6 +93,8 @@ def read_awareness(data: bytes) -> list[tuple[int, int, bytes]]:
     count, pos = read_uint(data, 0)
     if count * 3 > len(data) - pos:
         raise ProtocolError("count", "an awareness update claims more entries than it has")
+    if count > MAX_STATES:
+        raise ProtocolError("states", f"an awareness update has more than {MAX_STATES} entries")
     entries: list[tuple[int, int, bytes]] = []
     for _ in range(count):
         client, pos = read_uint(data, pos)
@@ -198,6 +208,9 @@ class Presence:
         if (entry is None or entry.owner is not owner) and self.owned.get(owner, 0) >= self.ids_per_owner:
             heard.refuse("presence-ids")
             return False
+        if entry is None and len(self.entries) >= MAX_ENTRIES:
+            heard.refuse("presence-full")
+            return False
         return self._sound(state, heard)
 
     def _sound(self, state: bytes, heard: Heard) -> bool:
@@ -233,22 +246,23 @@ class Presence:
                 entry.claim = None
             if entry.owner is owner:
                 self._disown(entry, now)
-                if entry.claim is not None:
-                    self._grant(client, entry)
-                elif clean and entry.state is not None:
+                if not self._grant(client, entry) and clean and entry.state is not None:
                     entry.state = None
                     self.dirty.add(client)
 
-    def _grant(self, client: int, entry: Entry) -> None:
+    def _grant(self, client: int, entry: Entry) -> bool:
+        """Give an id to who claims it, if anybody does who may have one more."""
         claim = entry.claim
-        assert claim is not None
         entry.claim = None
+        if claim is None or self.owned.get(claim[0], 0) >= self.ids_per_owner:
+            return False
         owner, clock, state, entry.seen = claim
         self._own(entry, owner)
         if clock > entry.clock or entry.state is None:
             entry.clock = clock
             entry.state = state
             self.dirty.add(client)
+        return True
 
     def sweep(self, now: float, heard_at: Callable[[object], float]) -> int:
         """Expire what is due; return how many states went.

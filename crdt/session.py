@@ -61,6 +61,8 @@ class Session:
         live: whether the connection receives what the room flushes.
         author: who the connection's updates are recorded as.
         barriers: counters of message 102 that the shell has not taken yet.
+        stalled: the link has no room. Presence that is asked for is not queued then; `send_presence` is due
+            when there is room again.
         answered: the client has sent a SyncStep2 that the shell has not looked at; what it lacks, the client lacks too.
         contested: owners of presence ids that this connection claims; the shell pings and clears them.
     """
@@ -84,6 +86,7 @@ class Session:
         "out",
         "presence",
         "replica",
+        "stalled",
     )
 
     def __init__(
@@ -109,6 +112,7 @@ class Session:
         self.contested: list[object] = []
         self.live = False
         self.answered = False
+        self.stalled = False
         self._known: dict[int, int] = {}
         self._sent: tuple[Block, ...] = ()
         self._base: Iterator[bytes] | None = None
@@ -133,6 +137,7 @@ class Session:
             ProtocolError: when the client broke a rule and must be closed; what stood before in the frame has been
                 done.
         """
+        asked = False
         for kind, sub, payload in read_messages(frame):
             if kind == SYNC:
                 if sub == STEP1:
@@ -144,9 +149,11 @@ class Session:
             elif kind == SAVED:
                 self.barriers.append(payload)
             elif kind == QUERY_AWARENESS:
-                self.send_presence()
+                asked = True
             else:
                 self.counters.unknown_messages += 1
+        if asked and not self.stalled:
+            self.send_presence()
 
     def _wants(self, state_vector: bytes) -> None:
         """The client asks for what it lacks; it falls behind until `pull` has sent that."""

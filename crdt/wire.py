@@ -25,6 +25,9 @@ UPDATE: Final = 2
 EMPTY_AWARENESS: Final = b"\x01\x01\x00"
 """An awareness message about nobody: harmless, and enough to feed the 30 s watchdog of a y-websocket client."""
 
+MAX_MESSAGES: Final = 128
+"""Messages in one frame. Stock clients send one; a frame of millions of tiny questions would be answered as often."""
+
 UNKNOWN: Final = -1
 """Kind of a message whose type we do not know; the rest of its frame cannot be read."""
 
@@ -32,12 +35,17 @@ UNKNOWN: Final = -1
 def read_messages(frame: bytes) -> list[tuple[int, int, bytes]]:
     """The messages of one frame as (kind, sync sub-type or 0, payload).
 
-    Never raises: reading ends at the first message that is truncated or unknown; the latter is returned as `UNKNOWN`.
+    Reading ends at the first message that is truncated or unknown; the latter is returned as `UNKNOWN`.
+
+    Raises:
+        ProtocolError: `messages` when there are more than `MAX_MESSAGES`.
     """
     messages: list[tuple[int, int, bytes]] = []
     pos, size = 0, len(frame)
     try:
         while pos < size:
+            if len(messages) == MAX_MESSAGES:
+                break
             kind, pos = read_uint(frame, pos)
             sub = 0
             payload = b""
@@ -54,7 +62,9 @@ def read_messages(frame: bytes) -> list[tuple[int, int, bytes]]:
                 break
             messages.append((kind, sub, payload))
     except ProtocolError:
-        pass
+        return messages
+    if len(messages) == MAX_MESSAGES and pos < size:
+        raise ProtocolError("messages", f"a frame holds more than {MAX_MESSAGES} messages")
     return messages
 
 
