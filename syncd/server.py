@@ -129,15 +129,15 @@ class Server(uvicorn.Server):
     async def _stages(self, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.node.start()
         try:
+            await self.node.start()
             await self.startup(sockets)
             if not self.should_exit:
                 ready()
                 await self.main_loop()
             await self.shutdown(sockets)
         finally:
-            await self.node.stop()
+            await self.node.stop()  # also after half a start: whatever was opened is closed
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second; true ends the main loop."""

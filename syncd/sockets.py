@@ -33,6 +33,10 @@ class SocketLimits:
     max_sockets: int = 60_000  # every kind of socket; the node has its own, lower limit for websockets
     trusted_proxies: frozenset[str] = field(default=frozenset({"127.0.0.1", "::1"}))
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.outbox_low < self.outbox_high < 1 << 31:
+            raise ValueError("0 <= outbox_low < outbox_high < 2 GiB must hold: event loops take no other limits")
+
 
 class HttpSocket(Hashable, Protocol):
     """An HTTP connection, as the sweep sees it."""
