@@ -18,6 +18,8 @@ NODE_PROJECTS := $(patsubst %/package.json,%,$(wildcard web/package.json tests/i
 NODE_STAMPS := $(addsuffix /node_modules/.installed,$(NODE_PROJECTS))
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/*.ts web/tsconfig*.json -type f 2>/dev/null)
 WEB_CLIENT := $(if $(wildcard web/package.json),web/dist/index.html)
+# Tests that need no more than crdt: they run against the source and against the machine code made from it.
+COMPILED_TESTS := $(or $(wildcard tests/unit/crdt tests/model),tests/conformance)
 QUICK := not slow and not interop and not e2e and not faults
 CRDT_SOURCES := $(wildcard crdt/*.py)
 
@@ -29,6 +31,11 @@ help: ## List the targets
 run: $(VENV)/.run $(WEB_CLIENT) ## Start the server and its web client at http://127.0.0.1:8000 (PORT=… to change)
 	@echo "Open http://$(HOST):$(PORT) - Ctrl+C stops the server."
 	exec $(BIN)/python -m syncd serve --host $(HOST) --port $(PORT)
+
+.PHONY: run-compiled
+run-compiled: $(VENV)/.dev $(WEB_CLIENT) build/compiled/.done ## The same with crdt as machine code (needs a C compiler)
+	@echo "Open http://$(HOST):$(PORT) - Ctrl+C stops the server."
+	PYTHONPATH=build/compiled exec $(BIN)/syncd serve --host $(HOST) --port $(PORT)
 
 .PHONY: test
 test: apt $(VENV)/.dev $(NODE_STAMPS) $(WEB_CLIENT) ## Install what is missing and run every check and every test
@@ -50,7 +57,12 @@ check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types,
 	echo "== unit tests, pure Python"
 	$(BIN)/pytest -q -m "$(QUICK)" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
 	echo "== unit tests of crdt, compiled"
-	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(wildcard tests/unit/crdt tests/model)
+	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(COMPILED_TESTS)
+
+.PHONY: bench
+bench: $(VENV)/.dev build/compiled/.done ## Measure the cost of a keystroke inside crdt, pure Python and compiled
+	@$(BIN)/python bench/hot_path.py
+	PYTHONPATH=build/compiled $(BIN)/python bench/hot_path.py
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and apply the safe lint fixes

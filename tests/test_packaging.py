@@ -1,5 +1,6 @@
 """What is shipped: the wheel has everything a server needs to run, and nothing else."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -10,19 +11,44 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Names of the files in a freshly built wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
+def build(folder: Path, **environment: str) -> Path:
+    """Builds the wheel into an empty folder."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
         cwd=ROOT,
         check=True,
         capture_output=True,
+        env=os.environ | environment,
     )
     (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Names of the files in a freshly built wheel."""
+    with zipfile.ZipFile(build(tmp_path_factory.mktemp("wheel"))) as archive:
         return set(archive.namelist())
+
+
+@pytest.mark.slow
+def test_a_compiled_wheel_fits_this_python_and_uses_machine_code(tmp_path: Path) -> None:
+    wheel = build(tmp_path / "wheel", COMPILE_CRDT="1")
+    assert not wheel.name.endswith("-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    command = "import crdt.update, syncd.metrics; print(crdt.update.__file__, syncd.metrics.build_facts()['compiled'])"
+    ran = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+    )
+    file, compiled = ran.stdout.split()
+    assert Path(file).is_relative_to(tmp_path / "installed")
+    assert (Path(file).suffix, compiled) == (".so", "true")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Compiles the hot modules of `crdt` with mypyc into ``build/compiled``, next to copies of its other modules.
 
 ``PYTHONPATH=build/compiled`` then runs the same package as machine code. The package must work either way, so the gate
-runs its tests both ways. Usage: ``python deploy/packaging/compile_crdt.py`` from the root of the repository.
+runs its tests both ways. Usage: ``python deploy/packaging/compile_crdt.py [FOLDER]`` from the root of the repository.
 """
 
 import os
@@ -25,20 +25,20 @@ def compile_modules(target: Path) -> list[str]:
     distribution = Distribution({"name": "crdt-compiled", "ext_modules": mypycify(sources, opt_level="2")})
     command = build_ext(distribution)
     command.build_lib = str(target)
-    command.build_temp = str(target.parent / "temp")
+    command.build_temp = str(target.parent / f"{target.name}-temp")
     command.ensure_finalized()
     command.run()
     return sources
 
 
-def main() -> None:
+def main(target: Path) -> None:
     """Starts from an empty folder, so that no module of an earlier build can be imported by mistake."""
-    shutil.rmtree(TARGET, ignore_errors=True)
-    shutil.copytree("crdt", TARGET / "crdt", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree("crdt", target / "crdt", ignore=shutil.ignore_patterns("__pycache__"))
     os.environ.setdefault("MYPYC_DEBUG_LEVEL", "0")
-    compiled = compile_modules(TARGET)
-    sys.stdout.write(f"compiled {len(compiled)} modules of crdt into {TARGET}\n")
+    compiled = compile_modules(target)
+    sys.stdout.write(f"compiled {len(compiled)} modules of crdt into {target}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET)
