@@ -167,7 +167,8 @@ class _Merge:
 
     A batch that fails is bisected; each half is tried on top of all that was good before it, so that an update which is
     only poisonous together with an earlier one is found as well. A child that dies is given a second chance, since
-    anything may kill a process once.
+    anything may kill a process once. What builds on an update left out has a hole before it and is left out too: a
+    reader could not show it either.
     """
 
     def __init__(self, sandbox: Sandbox, policy: CompactionPolicy, blocks: Sequence[StoredBlock]) -> None:

@@ -12,13 +12,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from crdt.ids import RoomId
 from persistence import sqlite_rows
-from persistence.api import Change, Record, RoomStats, StoreCheck, StoredRoom
+from persistence.api import Change, Compaction, Record, RoomStats, StoreCheck, StoredRoom
 from persistence.errors import StoreBroken, StoreClosed, StoreError, StoreUnavailable
 from persistence.failpoints import hit
 from persistence.sqlite_file import Database, open_database, translated
@@ -26,7 +27,8 @@ from persistence.sqlite_file import Database, open_database, translated
 BATCH_RECORDS = 256  # a transaction takes appends until it has this many records; one call is never split
 QUEUE_CALLS = 4096  # callers beyond it wait their turn on the event loop
 CHECKPOINT_BYTES = 8 << 20
-_PAGES_PER_ROW = 8192  # a row dirties about two pages of 4 KiB: the table's and the index's
+ROOMS_PER_CALL = 20  # statistics are gathered so many rooms at a time, so that appends need not wait for all of them
+_ROW_COST = 8192  # bytes of log per row: it dirties about two pages of 4 KiB, the table's and the index's
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -93,7 +95,14 @@ class SqliteStore:
         return await self._call(lambda database: self._writer.commit(database, change))
 
     async def rooms(self, after: str = "", limit: int = 1000) -> Sequence[RoomStats]:
-        return await self._call(lambda database: sqlite_rows.rooms(database.connection, after, limit))
+        found: list[RoomStats] = []
+        while len(found) < limit:
+            start, count = found[-1].room if found else after, min(ROOMS_PER_CALL, limit - len(found))
+            page = await self._call(partial(_rooms, start, count))
+            found += page
+            if len(page) < count:
+                break
+        return found
 
     async def check(self, *, deep: bool = False) -> StoreCheck:
         queued = self._writer.queue.qsize()
@@ -217,7 +226,7 @@ class _Writer:
         except StoreError as error:
             # One exception each: a shared one would collect the tracebacks of all its receivers.
             return [(job.future, _copy(error)) for job in batch]
-        self._since_checkpoint += sum(len(row[1]) + _PAGES_PER_ROW for row in rows)
+        self._since_checkpoint += sum(len(row[1]) + _ROW_COST for row in rows)
         outcomes: list[_Outcome] = []
         start = 0
         for job in batch:
@@ -227,8 +236,8 @@ class _Writer:
 
     def commit(self, database: Database, change: Change) -> bool:
         """Apply a change in its own transaction; runs in the thread, as a call."""
-        size = len(getattr(getattr(change, "block", None), "data", b""))
-        self._since_checkpoint += size + _PAGES_PER_ROW
+        block = change.block if isinstance(change, Compaction) else None
+        self._since_checkpoint += _ROW_COST + (len(block.data) if block is not None else 0)
         return self._write(
             database,
             "before_compaction_commit",
@@ -298,6 +307,10 @@ def _copy(error: StoreError) -> StoreError:
     fresh = type(error)(*error.args)
     fresh.__cause__ = error.__cause__
     return fresh
+
+
+def _rooms(after: str, limit: int, database: Database) -> Sequence[RoomStats]:
+    return sqlite_rows.rooms(database.connection, after, limit)
 
 
 def _check(database: Database, queued: int, deep: bool) -> StoreCheck:

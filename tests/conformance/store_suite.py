@@ -396,13 +396,15 @@ class StoreSuite:
     # --- the list of rooms, the check ---
 
     async def test_rooms_are_listed_in_pages(self, store: Store) -> None:
-        names = [RoomId(f"room {n:02}") for n in range(10)]
+        names = [RoomId(f"room {n:02}") for n in range(60)]
         await store.append([record(b"x", name) for name in reversed(names)])
         found: list[str] = []
         while page := await store.rooms(after=found[-1] if found else "", limit=3):
             assert len(page) <= 3
             found += [stats.room for stats in page]
         assert found == names
+        assert [stats.room for stats in await store.rooms(after=names[9], limit=45)] == names[10:55]
+        assert [stats.room for stats in await store.rooms()] == names
 
     async def test_the_statistics_count_what_is_there(self, store: Store) -> None:
         positions = await fill(store, 4)
