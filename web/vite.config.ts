@@ -26,7 +26,7 @@ function contentSecurityPolicy(): Plugin {
 
 export default defineConfig({
   plugins: [react(), contentSecurityPolicy()],
-  build: { outDir: "dist", assetsDir: "assets", target: "es2022", sourcemap: false, assetsInlineLimit: 0 },
+  build: { outDir: "dist", assetsDir: "assets", target: "es2022", sourcemap: false, assetsInlineLimit: 0, chunkSizeWarningLimit: 700 },
   server: { proxy: { "/ws": { target: "http://127.0.0.1:8000", ws: true } } },
   test: { environment: "node", include: ["src/**/*.test.ts"] },
 });

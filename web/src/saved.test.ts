@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { START, barrier, changed, closed, echoed, joined, label, lost, opened, sent, type Saved } from "./saved";
+import { START, barrier, changed, closed, denied, echoed, joined, label, lost, opened, sent, type Saved } from "./saved";
 
 function send(state: Saved): Saved {
   const counter = barrier(state);
@@ -67,6 +67,14 @@ describe("saved", () => {
     expect(label(refused)).toBe("closed");
     expect(label(lost(refused))).toBe("closed");
     expect(barrier(refused)).toBeNull();
+  });
+
+  it("calls nothing saved that was refused, until a new connection has had its say", () => {
+    const refused = denied(send(changed(online())));
+    expect(label(echoed(refused, refused.sent))).toBe("refused");
+    const again = send(joined(opened(lost(refused))));
+    expect(label(again)).toBe("saving");
+    expect(label(echoed(again, again.sent))).toBe("saved");
   });
 
   it("never shows saved while a change is unconfirmed, whatever the order of events", () => {

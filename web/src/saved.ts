@@ -11,7 +11,7 @@
  */
 
 export type Link = "connecting" | "joined" | "offline" | "closed";
-export type SavedLabel = "connecting" | "saving" | "saved" | "offline" | "closed";
+export type SavedLabel = "connecting" | "saving" | "saved" | "refused" | "offline" | "closed";
 
 export interface Saved {
   readonly link: Link;
@@ -21,9 +21,11 @@ export interface Saved {
   readonly sent: number;
   /** The highest counter echoed on this connection; 0 before the first. */
   readonly confirmed: number;
+  /** The server has refused something that this connection sent: no echo can make that saved. */
+  readonly refused: boolean;
 }
 
-export const START: Saved = { link: "connecting", made: 1, sent: 0, confirmed: 0 };
+export const START: Saved = { link: "connecting", made: 1, sent: 0, confirmed: 0, refused: false };
 
 /** A change made here, or known only here, that this connection carries to the server. */
 export function changed(state: Saved): Saved {
@@ -32,7 +34,7 @@ export function changed(state: Saved): Saved {
 
 /** A socket has opened; nothing is exchanged yet. */
 export function opened(state: Saved): Saved {
-  return { ...state, link: "connecting", sent: 0, confirmed: 0 };
+  return { ...state, link: "connecting", sent: 0, confirmed: 0, refused: false };
 }
 
 /** Both sides have what the other had before: from here on a barrier covers everything. */
@@ -43,6 +45,11 @@ export function joined(state: Saved): Saved {
 /** The socket is gone, or could not be opened. Barriers die with it. */
 export function lost(state: Saved): Saved {
   return { ...state, link: state.link === "closed" ? "closed" : "offline", sent: 0, confirmed: 0 };
+}
+
+/** The server refused a change, and the connection goes on. */
+export function denied(state: Saved): Saved {
+  return { ...state, refused: true };
 }
 
 /** The server refused for good. */
@@ -69,5 +76,6 @@ export function echoed(state: Saved, counter: number): Saved {
 /** What to show. */
 export function label(state: Saved): SavedLabel {
   if (state.link !== "joined") return state.link;
+  if (state.refused) return "refused";
   return state.confirmed >= state.made ? "saved" : "saving";
 }

@@ -204,13 +204,38 @@ describe("a session", () => {
     expect(FakeSocket.opened).toHaveLength(1);
   });
 
+  it("says so when the server cannot take a message", async () => {
+    const session = start(true);
+    await join();
+    socket().drop(1009, "message too large");
+    expect(session.view().notice).toEqual({ code: null, reason: "message too large" });
+  });
+
+  it("has nothing to show of a document that it may not see", async () => {
+    const session = start(true);
+    await Promise.resolve();
+    socket().accept();
+    socket().drop(4403, "no access");
+    expect(session.view()).toMatchObject({ ready: false, saved: "closed", notice: { code: 4403, reason: "no access" } });
+  });
+
   it("goes on after a refusal that leaves the socket open", async () => {
     const session = start(true);
     await join();
     await socket().deliver(denial("read only"));
-    expect(session.view().notice).toEqual({ code: null, reason: "read only" });
+    expect(session.view()).toMatchObject({ saved: "refused", notice: { code: null, reason: "read only" } });
+    await socket().deliver(echo(1));
+    expect(session.view()).toMatchObject({ saved: "refused", notice: { code: null } });
     session.dismiss();
     expect(session.view().notice).toBeNull();
+
+    await socket().deliver(denial("too much"));
+    socket().drop(1013);
+    expect(session.view().notice).not.toBeNull();
+    await vi.advanceTimersByTimeAsync(4000);
+    await join();
+    await socket().deliver(echo(1));
+    expect(session.view()).toMatchObject({ saved: "saved", notice: null });
   });
 
   it("publishes only its own presence, and sees others again right after a reconnect", async () => {

@@ -81,8 +81,14 @@ export class Session {
         // A refusal that came as a message just before the close says more than the close itself.
         this.show({ notice: { code, reason: reason || this.current.notice?.reason || "" } });
       },
-      denied: (reason) => this.show({ notice: { code: null, reason } }),
-      echoed: (counter) => this.step(saved.echoed(this.state, counter)),
+      denied: (reason) => {
+        this.step(saved.denied(this.state));
+        this.show({ notice: { code: null, reason } });
+      },
+      echoed: (counter) => {
+        this.step(saved.echoed(this.state, counter));
+        if (this.current.saved === "saved") this.dismiss(); // what an earlier connection refused went through on this one
+      },
       carried: () => {
         this.step(saved.changed(this.state));
         this.timer ??= setTimeout(() => this.sendBarrier(), BARRIER_DELAY);
@@ -111,7 +117,7 @@ export class Session {
     const { kept, ready, saved: label } = this.current;
     if (ready || kept === null) return;
     const known = this.doc.store.clients.size > 0;
-    if (known || label === "offline" || label === "closed") this.show({ ready: true });
+    if (known || label === "offline") this.show({ ready: true });
   }
 
   private show(change: Partial<SessionView>): void {

@@ -16,6 +16,7 @@ import { messageAuth, messageAwareness, messageSync, WebsocketProvider } from "y
 import type * as Y from "yjs";
 
 const messageSaved = 102;
+const UNACCEPTABLE = [1007, 1009]; // RFC 6455: what was sent is invalid, or too big
 
 export interface TransportEvents {
   /** A socket opened; the exchange of what both sides have begins. */
@@ -152,9 +153,12 @@ export function connect(doc: Y.Doc, options: TransportOptions, events: Transport
     if (status === "connected") events.opened();
     if (status === "disconnected") forgetAbsent(provider.awareness);
   });
-  provider.on("connection-close", () => {
+  provider.on("connection-close", (event) => {
     uploaded = joined = false;
-    events.lost();
+    // The provider will come back with the same bytes and be closed again; people should know why.
+    if (event && UNACCEPTABLE.includes(event.code)) events.denied(event.reason);
+    const final = event !== null && !provider.shouldReconnect(event, provider);
+    if (!final) events.lost(); // else `closed` follows, with the reason
   });
   provider.on("closed", ({ code, reason }) => events.refused(code, reason));
   provider.connect();

@@ -1,6 +1,7 @@
 // What a test does with one page of the web client, and what it can see there.
 import assert from "node:assert/strict";
 
+const LINES = "p,h1,h2,h3,li,blockquote,.ql-code-block";
 const DEADLINE = 20_000; // ms; generous, since it only decides how long a broken build takes to fail
 
 /** Polls `read` until `accept` takes its value; returns the value. Fails with the last value seen. */
@@ -57,8 +58,10 @@ export class Editor {
 
   /** The text, one line per block. */
   text() {
-    return this.page.$eval(".ql-editor", (root) =>
-      Array.from(root.querySelectorAll("p,h1,h2,h3,li,blockquote,.ql-code-block"), (line) => line.textContent).join("\n"),
+    return this.page.$eval(
+      ".ql-editor",
+      (root, lines) => Array.from(root.querySelectorAll(lines), (line) => line.textContent).join("\n"),
+      LINES,
     );
   }
 
@@ -99,8 +102,8 @@ export class Editor {
   async select(line, from, to) {
     await this.focus();
     await this.page.evaluate(
-      ([index, start, end]) => {
-        const block = document.querySelector(".ql-editor").children[index];
+      ([lines, index, start, end]) => {
+        const block = document.querySelector(".ql-editor").querySelectorAll(lines)[index];
         const point = (offset) => {
           const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
           let left = offset;
@@ -112,7 +115,7 @@ export class Editor {
         };
         getSelection().setBaseAndExtent(...point(start), ...point(end));
       },
-      [line, from, to],
+      [LINES, line, from, to],
     );
   }
 
@@ -143,6 +146,36 @@ export class Editor {
   /** Like `seesCarets`, but others may be there too. */
   async seesCaretsOf(name) {
     await until(`the caret of ${name}`, () => this.carets(), (seen) => seen.includes(name));
+  }
+
+  /** How far, in pixels, the caret of `name` on this page is from the place where `other` has the caret. */
+  async caretDistance(name, other) {
+    const place = await other.page.evaluate((lines) => {
+      const { anchorNode, anchorOffset } = getSelection();
+      const element = anchorNode.nodeType === Node.TEXT_NODE ? anchorNode.parentElement : anchorNode;
+      const line = element.closest(lines);
+      const before = document.createRange();
+      before.setStart(line, 0);
+      before.setEnd(anchorNode, anchorOffset);
+      const all = Array.from(document.querySelector(".ql-editor").querySelectorAll(lines));
+      return { line: all.indexOf(line), offset: before.toString().length };
+    }, LINES);
+    return this.page.evaluate(
+      ([lines, person, { line, offset }]) => {
+        const cursor = Array.from(document.querySelectorAll(".ql-cursor")).find(
+          (one) => one.querySelector(".ql-cursor-name").textContent === person,
+        );
+        const walker = document.createTreeWalker(document.querySelector(".ql-editor").querySelectorAll(lines)[line], NodeFilter.SHOW_TEXT);
+        let [left, node] = [offset, walker.nextNode()];
+        while (node && left > node.length) [left, node] = [left - node.length, walker.nextNode()];
+        const range = document.createRange();
+        range.setStart(node, left);
+        const here = range.getBoundingClientRect();
+        const caret = cursor.querySelector(".ql-cursor-caret").getBoundingClientRect();
+        return Math.hypot(caret.left + caret.width / 2 - here.left, caret.top - here.top);
+      },
+      [LINES, name, place],
+    );
   }
 
   /** Names in the list of people present, this person first. */

@@ -16,10 +16,15 @@ test("two people type at once: one text, both carets with names", async () => {
   assert.deepEqual([...text].sort(), [...(one + two)].sort(), "every character of both is there");
   await Promise.all([ann.seesCarets("Bob"), bob.seesCarets("Ann")]);
 
+  await until("Bob's caret is where he writes", () => ann.caretDistance("Bob", bob), (pixels) => pixels < 4);
+  await until("Ann's caret is where she writes", () => bob.caretDistance("Ann", ann), (pixels) => pixels < 4);
+
   await Promise.all([ann.press("Enter"), bob.press("Home")]);
   await Promise.all([ann.type("third line of Ann", 5), bob.type("Bob again ", 5)]);
   const both = await converge(ann, bob);
   assert.ok(both.includes("third line of Ann") && both.includes("Bob again "), both);
+  await until("Bob's caret is where he writes", () => ann.caretDistance("Bob", bob), (pixels) => pixels < 4);
+  await until("Ann's caret is where she writes", () => bob.caretDistance("Ann", ann), (pixels) => pixels < 4);
 });
 
 test("two people format at once: the same formats on both pages", async () => {

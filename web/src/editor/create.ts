@@ -95,7 +95,8 @@ function options(bar: HTMLElement, host: HTMLElement, events: EditorEvents): Qui
     placeholder: "Write something…",
     bounds: host,
     modules: {
-      cursors: { transformOnTextChange: true, boundsContainer: host },
+      // y-quill places the carets after every change; moving them here as well would put them beside their places.
+      cursors: { transformOnTextChange: false, boundsContainer: host },
       clipboard: { matchers: [[Node.ELEMENT_NODE, (_node: Node, delta: Delta) => cleanPasted(delta, events)]] },
       keyboard: { bindings: keyBindings() },
       uploader: {

@@ -92,8 +92,12 @@ export function makeAccessible(bar: HTMLElement, leave: () => void): void {
     const target = event.target as HTMLElement;
     const label = target.closest<HTMLElement>(".ql-picker-label");
     const item = target.closest<HTMLElement>(".ql-picker-item");
+    const open = target.closest(".ql-expanded") !== null;
     let done = false;
-    if (item) {
+    if (event.key === "Escape" && !open) {
+      leave();
+      done = true;
+    } else if (item) {
       done = moveInPicker(item, event.key);
       if (event.key === " ") item.click();
       done ||= event.key === " ";
@@ -103,7 +107,6 @@ export function makeAccessible(bar: HTMLElement, leave: () => void): void {
     } else {
       done = move(bar, target, event.key);
     }
-    if (event.key === "Escape" && !item) leave();
     if (!done) return;
     event.preventDefault();
     event.stopPropagation();

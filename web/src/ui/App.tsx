@@ -52,12 +52,11 @@ export function App({ session, identity, room, link }: AppProps) {
         <span className="space" />
         <People people={people} rename={identity.rename} />
         <CopyLink link={link} />
-        <a className="button" href="/">
+        <a className="button" href="/" title="New document">
           <svg viewBox="0 0 16 16" width="14" height="14" aria-hidden="true" stroke="currentColor" strokeWidth="1.7" strokeLinecap="round">
             <path d="M8 2.5v11M2.5 8h11" />
           </svg>
           <span className="wide">New document</span>
-          <span className="narrow">New</span>
         </a>
       </header>
       {view.notice && <Banner notice={view.notice} dismiss={session.dismiss} />}
@@ -66,14 +65,14 @@ export function App({ session, identity, room, link }: AppProps) {
           <EditorPane
             ref={editor}
             session={session}
-            editable={view.saved !== "closed"}
+            editable={view.saved !== "closed" && view.saved !== "refused"}
             onTitle={setTitle}
             onProblem={setProblem}
             onAsk={setAsking}
           />
         ) : (
           <p className="loading" role="status">
-            Loading the document…
+            {view.saved === "closed" ? "There is no copy of this document on this device." : "Loading the document…"}
           </p>
         )}
       </main>

@@ -31,7 +31,9 @@ export function CopyLink({ link }: { link: string }) {
       <svg viewBox="0 0 20 20" width="16" height="16" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth="1.7" strokeLinecap="round">
         <path d="M8.5 11.5a3 3 0 0 0 4.3 0l3-3a3 3 0 0 0-4.3-4.3L10.6 5M11.5 8.5a3 3 0 0 0-4.3 0l-3 3a3 3 0 0 0 4.3 4.3l.9-.8" />
       </svg>
-      <span aria-live="polite">{words}</span>
+      <span className={state === "idle" ? "wide" : undefined} aria-live="polite">
+        {words}
+      </span>
     </button>
   );
 }

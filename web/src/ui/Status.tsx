@@ -15,6 +15,8 @@ function describe(saved: SavedLabel, kept: boolean | null): Text {
       return { label: "Saving…", explanation: "The server has not yet confirmed that your latest changes are stored durably." };
     case "connecting":
       return { label: "Connecting…", explanation: "Comparing this document with the server." };
+    case "refused":
+      return { label: "Not saved", explanation: "The server does not take your changes; other people do not see them." };
     case "closed":
       return { label: "Disconnected", explanation: "The server has closed this document for you." };
     case "offline":
