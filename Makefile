@@ -51,6 +51,7 @@ check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types,
 	$(BIN)/ruff check --quiet .
 	echo "== mypy"
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/packaging
 	echo "== import-linter"
 	$(BIN)/lint-imports
 	if [ -x web/node_modules/.bin/tsc ]; then echo "== tsc"; (cd web && node_modules/.bin/tsc --noEmit); fi

@@ -5,6 +5,8 @@ import base64
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -331,3 +333,17 @@ def test_no_secret_reaches_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -
     outcome = run("serve")
     assert_one_line(outcome, 2, "jwt_secret must be at least 32 bytes")
     assert "short-secret" not in outcome.err
+
+
+def test_serve_says_in_one_line_why_it_cannot_start(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCD_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "syncd", "serve", "--auth", "external", "--port", "0"],
+        cwd=tmp_path,
+        env=inherited | {"SYNCD_JWT_PUBLIC_KEY": "absent.pem", "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_one_line(Outcome(ran.returncode, ran.stdout, ran.stderr), 2, r"cannot read the key file absent\.pem")
+    assert list(tmp_path.iterdir()) == []
