@@ -1,0 +1,1 @@
+"""Real Yjs clients under Node against a real server."""
