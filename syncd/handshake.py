@@ -84,7 +84,7 @@ def open_handshake(request: Request, peer: str, trusted_proxies: frozenset[str] 
         raise HandshakeError(426, "this is a websocket endpoint", {"Upgrade": "websocket", "Connection": "Upgrade"})
     if _values(request, "sec-websocket-version") != ["13"]:
         raise HandshakeError(426, "only websocket version 13 is spoken", {"Sec-WebSocket-Version": "13"})
-    raw_path, _, query = request.target.partition(b"?")
+    raw_path, _, query = _origin_form(request.target).partition(b"?")
     handshake = Handshake(
         raw_path=raw_path,
         query=query,
@@ -136,6 +136,15 @@ def refused(status: int, detail: str, headers: Mapping[str, str] | None = None) 
         phrase = ""
     lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Path and query of a request target; proxies may send the absolute form, `http://host/path` (RFC 9112 §3.2.2)."""
+    if target.startswith(b"/"):
+        return target
+    scheme, found, rest = target.partition(b"://")
+    path = rest.find(b"/")
+    return rest[path:] if found and scheme.isalpha() and path > 0 else target
 
 
 def _values(request: Request, name: str) -> list[str]:

@@ -20,7 +20,18 @@ import pytest
 from crdt.varint import uint
 from crdt.wire import awareness_message, sync_message
 from tests.interop.server import ServerProcess
-from tests.websocket_client import BINARY, CLOSE, PING, PONG, TEXT, RawClient, client_frame, close_payload, header
+from tests.websocket_client import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    RawClient,
+    client_frame,
+    close_payload,
+    header,
+    upgrade_request,
+)
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -218,6 +229,38 @@ async def test_what_breaks_a_rule_gets_its_close_code(
     client = await door.raw(room)
     client.send(data)
     assert await client.close_code() == code
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("https://evil.example", "127.0.0.1:{port}", 403),
+        ("null", "127.0.0.1:{port}", 403),
+        ("http://[evil", "127.0.0.1:{port}", 403),
+        ("http://127.0.0.1:1", "127.0.0.1:{port}", 403),
+        ("http://rebound.example:{port}", "rebound.example:{port}", 403),
+        ("http://127.0.0.1:{port}", "127.0.0.1:{port}", 101),
+        ("http://localhost:{port}", "localhost:{port}", 101),
+    ],
+)
+async def test_foreign_pages_are_refused(
+    server: ServerProcess, door: Door, neighbours: Neighbours, origin: str, host: str, status: int
+) -> None:
+    client = await door.socket()
+    names = {name: value.format(port=server.port) for name, value in (("Origin", origin), ("Host", host))}
+    client.send(upgrade_request("/ws/a", **names))
+    assert (await client.response())[0] == status
+
+
+@pytest.mark.parametrize("path", ["/ws/", "/ws/%ff", "/ws/a/../b", "/ws/%2e%2e", "/ws/a%00b", "/ws/" + "x" * 600])
+async def test_names_that_are_none(door: Door, neighbours: Neighbours, path: str) -> None:
+    """Refused so that a stock client sees why and stays away: a message, and later a final close."""
+    client = await door.socket()
+    client.send(upgrade_request(path))
+    assert (await client.response())[0] == 101
+    messages, code = await client.messages_until_close()
+    assert messages[0].startswith(b"\x02\x00")
+    assert code == 4400
 
 
 async def test_what_is_only_ignored_costs_no_time(door: Door, neighbours: Neighbours, room: str) -> None:

@@ -46,6 +46,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "post": (upgrade_request("/ws/a").replace(b"GET", b"POST"), 405),
     "http/1.0": (upgrade_request("/ws/a").replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
     "malformed subprotocol": (upgrade_request("/ws/a", Sec_WebSocket_Protocol="a b,,(,)"), 400),
+    "no path at all": (upgrade_request("http://node:8000"), 404),
     "no room path": (upgrade_request("/elsewhere"), 404),
     "prefix without its slash": (upgrade_request("/ws"), 404),
 }
@@ -139,6 +140,17 @@ async def test_the_address_behind_proxies(trusted: set[str], forwarded: str, exp
         client.send(upgrade_request("/ws/a", X_Forwarded_For=forwarded))
         assert (await client.response())[0] == 101
         assert rig.node.handshakes[0].address == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "raw_path"),
+    [("http://node:8000/ws/a%2Fb?x=http://y/", b"/ws/a%2Fb"), ("/ws/http://x/y", b"/ws/http://x/y")],
+)
+async def test_the_forms_of_a_request_target(target: str, raw_path: bytes) -> None:
+    async with serving() as rig, await RawClient.connect(rig.port) as client:
+        client.send(upgrade_request(target))
+        assert (await client.response())[0] == 101
+        assert rig.node.handshakes[0].raw_path == raw_path
 
 
 @pytest.mark.parametrize("gap", [0, 1])
