@@ -4,19 +4,29 @@ Segments first: every compaction turns the log into one segment, at a cost that 
 after the first block outgrow a share of it are all blocks rewritten as one snapshot, so each byte is written
 O(log(document)) times, like in an LSM tree. A room's first segment starts at position 1 and so is its first snapshot.
 
-Nothing is replaced that has not been checked: `fold` verifies that its result covers all it was given, then `check`
-loads what the room will consist of into a fresh document.
+Nothing is replaced that has not been checked: `fold` verifies on the bytes that its result covers all it was given. A
+snapshot is also loaded into a fresh document (`check`). If that fails, the snapshot is kept and the failure reported:
+the room is served from bytes, browsers read them, and taking a saved edit away because one engine stumbles over it
+would break the promise that was given for it. Exports of the room will fail, and somebody should look.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from crdt.ids import RoomId
 from persistence.api import FIRST_POSITION, Compaction, Quarantined, Store, StoredBlock, StoredRoom, StoredUpdate
-from persistence.errors import CompactionFailed, CorruptRecord, JobFailed, SandboxDied, SandboxError
+from persistence.errors import (
+    CompactionFailed,
+    CorruptRecord,
+    JobFailed,
+    SandboxDied,
+    SandboxError,
+    SandboxMemory,
+    SandboxTimeout,
+)
 from persistence.failpoints import hit
 from persistence.sandbox import Sandbox
 
@@ -54,6 +64,7 @@ class CompactionReport:
     `kind`: snapshot: `block` (from position 1) replaces all blocks; segment: `block` follows them; quarantine: there
     was nothing good in the batch and there is no block. In each case the updates up to `last` have left the log.
     `updates`: how many did. `bytes_in`: of the updates and blocks read; `bytes_out`: written.
+    `unloadable`: why a fresh document does not load the snapshot; empty when it does, or when nobody tried.
     """
 
     room: RoomId
@@ -64,6 +75,7 @@ class CompactionReport:
     bytes_in: int
     bytes_out: int
     quarantined: tuple[Quarantined, ...]
+    unloadable: str = ""
 
 
 class Compactor:
@@ -73,13 +85,14 @@ class Compactor:
         self._store = store
         self._sandbox = sandbox
         self._policy = policy
+        self._run = partial(sandbox.run, timeout=policy.timeout, memory=policy.memory)
 
     async def compact(self, room: RoomId, *, force: bool = False) -> CompactionReport | None:
         """Compact the room if it is due (with `force`: if it has any log at all).
 
         None: not due, or somebody else changed the room meanwhile and the work was thrown away.
-        Raises CompactionFailed (stored blocks cannot be folded or checked), SandboxError, StoreError; the room is then
-        as it was, or has its new segment and lacks its snapshot.
+        Raises CompactionFailed (it took too long, too much memory, or stored blocks cannot be folded), SandboxError,
+        StoreError; the room is then as it was, or has its new segment and lacks its snapshot.
         """
         stored = await self._store.load(room)
         size = sum(len(update.data) for update in stored.updates)
@@ -95,7 +108,7 @@ class Compactor:
 
     async def _write_segment(self, room: RoomId, stored: StoredRoom) -> CompactionReport | None:
         batch = stored.updates
-        data, poison = await _Merge(self._sandbox, self._policy, stored.blocks).run(batch)
+        data, poison = await _Merge(self._run, stored.blocks).run(batch)
         bad = {quarantined.position for quarantined in poison}
         kept = [update for update in batch if update.position not in bad]
         block = StoredBlock(stored.covered + 1, batch[-1].position, data) if data is not None else None
@@ -116,15 +129,17 @@ class Compactor:
             return None
         for quarantined in poison:
             _log.error("room %r: update %d quarantined: %s", room, quarantined.position, quarantined.rule)
+        whole = block is not None and block.first == FIRST_POSITION
         return CompactionReport(
             room=room,
-            kind="quarantine" if block is None else "snapshot" if block.first == FIRST_POSITION else "segment",
+            kind="quarantine" if block is None else "snapshot" if whole else "segment",
             block=block,
             last=batch[-1].position,
             updates=len(batch),
             bytes_in=sum(len(update.data) for update in batch),
             bytes_out=len(data or b""),
             quarantined=poison,
+            unloadable=await self._try_to_load(room, block) if whole and block is not None else "",
         )
 
     async def _reread(self, room: RoomId, report: CompactionReport) -> StoredRoom:
@@ -140,10 +155,8 @@ class Compactor:
         self, room: RoomId, stored: StoredRoom, segment: CompactionReport | None
     ) -> CompactionReport | None:
         parts = [block.data for block in stored.blocks]
-        run = partial(self._sandbox.run, timeout=self._policy.timeout, memory=self._policy.memory)
         try:
-            data = await run("fold", parts, [])
-            await run("check", [data], [])
+            data = await self._run("fold", parts, [])
         except JobFailed as error:
             raise CompactionFailed(f"room {room!r}: its {len(parts)} blocks do not make a snapshot: {error}") from error
         block = StoredBlock(FIRST_POSITION, stored.covered, data)
@@ -159,21 +172,29 @@ class Compactor:
             bytes_in=sum(map(len, parts)) + (segment.bytes_in if segment else 0),
             bytes_out=len(data) + (segment.bytes_out if segment else 0),
             quarantined=segment.quarantined if segment else (),
+            unloadable=await self._try_to_load(room, block),
         )
+
+    async def _try_to_load(self, room: RoomId, block: StoredBlock) -> str:
+        """Why a fresh document does not load a snapshot; empty when it does."""
+        try:
+            await self._run("check", [block.data], [])
+        except SandboxError as error:
+            _log.error("room %r: no document loads its snapshot, so it cannot be exported: %s", room, error)  # noqa:
+            TRY400 return str(error)
+        return ""
 
 
 class _Merge:
     """Merges one batch of a room, leaving out what cannot be merged.
 
-    A batch that fails is bisected; each half is tried on top of all that was good before it, so that an update which is
-    only poisonous together with an earlier one is found as well. A child that dies is given a second chance, since
-    anything may kill a process once. What builds on an update left out has a hole before it and is left out too: a
-    reader could not show it either.
+    A batch that is refused is bisected; each half is tried on top of all that was good before it. A child that dies is
+    given a second chance, since anything may kill a process once. Time and memory are nobody's fault: what takes too
+    much stays uncompacted, which is loud and loses nothing.
     """
 
-    def __init__(self, sandbox: Sandbox, policy: CompactionPolicy, blocks: Sequence[StoredBlock]) -> None:
-        self._run = partial(sandbox.run, timeout=policy.timeout, memory=policy.memory)
-        self._run_in_half = partial(sandbox.run, timeout=policy.timeout / 2, memory=policy.memory // 2)
+    def __init__(self, run: Callable[..., Awaitable[bytes]], blocks: Sequence[StoredBlock]) -> None:
+        self._run = run
         self._base = [block.data for block in blocks]
         self._poison: list[Quarantined] = []
 
@@ -181,27 +202,22 @@ class _Merge:
         """Return the merged block (None when nothing is good) and what was left out of it."""
         try:
             return await self._try(None, batch), ()
-        except SandboxError as error:
+        except (JobFailed, SandboxDied) as error:
             _log.warning("a batch of %d updates cannot be merged, bisecting: %s", len(batch), error)
         await self._require_sound_base()
         return await self._absorb(None, batch), tuple(self._poison)
 
     async def _require_sound_base(self) -> None:
-        """No update may be blamed for a sandbox that does not work, or for blocks that do not load without it.
-
-        With half the limits: a document that is about to outgrow them fails here, and not by whichever honest update
-        comes next. It stays uncompacted, which is loud and loses nothing, until the limits are raised.
-        """
+        """No update may be blamed for a sandbox that does not work, or for blocks that do not fold without it."""
         try:
-            await self._run_in_half("fold", [], [], self._base)
-            await self._run_in_half("check", self._base, [])
+            await self._run("fold", [], [], self._base)
         except SandboxError as error:
-            raise CompactionFailed(f"the {len(self._base)} stored blocks do not load on their own: {error}") from error
+            raise CompactionFailed(f"the {len(self._base)} stored blocks do not fold on their own: {error}") from error
 
     async def _absorb(self, good: bytes | None, batch: Sequence[StoredUpdate]) -> bytes | None:
         try:
             return await self._try(good, batch)
-        except SandboxError as error:
+        except (JobFailed, SandboxDied) as error:
             if len(batch) == 1:
                 rule = error.rule if isinstance(error, JobFailed) else type(error).__name__
                 self._poison.append(Quarantined(batch[0].position, rule, str(error)))
@@ -212,13 +228,14 @@ class _Merge:
 
     async def _try(self, good: bytes | None, batch: Sequence[StoredUpdate]) -> bytes:
         try:
-            return await self._fold_and_check(good, batch)
+            return await self._fold(good, batch)
         except SandboxDied as error:
             _log.warning("the sandbox died on a batch of %d updates, trying once more: %s", len(batch), error)
-            return await self._fold_and_check(good, batch)
+            return await self._fold(good, batch)
 
-    async def _fold_and_check(self, good: bytes | None, batch: Sequence[StoredUpdate]) -> bytes:
+    async def _fold(self, good: bytes | None, batch: Sequence[StoredUpdate]) -> bytes:
         parts = [] if good is None else [good]
-        data = await self._run("fold", parts, [update.data for update in batch], self._base)
-        await self._run("check", [*self._base, data], [])
-        return data
+        try:
+            return await self._run("fold", parts, [update.data for update in batch], self._base)
+        except (SandboxTimeout, SandboxMemory) as error:
+            raise CompactionFailed(f"a batch of {len(batch)} updates was not merged: {error}") from error

@@ -105,6 +105,7 @@ class Stats:
     compacted_updates: int = 0
     compacted_bytes: int = 0
     quarantined_updates: int = 0
+    unloadable_snapshots: int = 0
 
     def refuse(self, rule: str) -> None:
         """Counts one piece of a peer's bytes that broke `rule`."""

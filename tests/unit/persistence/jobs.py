@@ -3,7 +3,6 @@
 `fold` joins lines; `check` refuses what a merge or a load could choke on. Special updates make things happen:
   poison   refused by fold          unloadable   refused by check         die    kills the child, every time
   die-once PATH   kills the child unless PATH exists, and creates it
-  with-a, with-b   each harmless, refused by check once both are in the document
 """
 
 import os
@@ -41,7 +40,7 @@ def fold(blocks: Argument, updates: Argument, base: Argument = "") -> bytes:
 
 def check(blocks: Argument, updates: Argument) -> bytes:
     lines = _lines(blocks) + _lines(updates)
-    if b"unloadable" in lines or {b"with-a", b"with-b"} <= set(lines):
+    if b"unloadable" in lines:
         raise ProtocolError("load", "cannot be loaded")
     return b""
 

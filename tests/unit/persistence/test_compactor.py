@@ -17,7 +17,14 @@ from crdt.block import unpack
 from crdt.ids import RoomId
 from persistence.api import Change, Deletion, Record, Store, StoredRoom
 from persistence.compactor import CompactionPolicy, CompactionReport, Compactor
-from persistence.errors import CompactionFailed, JobFailed, StoreUnavailable
+from persistence.errors import (
+    CompactionFailed,
+    JobFailed,
+    SandboxError,
+    SandboxMemory,
+    SandboxTimeout,
+    StoreUnavailable,
+)
 from persistence.memory import MemoryStore
 from persistence.opener import open_store
 from persistence.sandbox import Sandbox
@@ -146,7 +153,7 @@ async def test_the_segment_knows_its_authors_and_its_time(sandbox: Sandbox) -> N
 # --- poison ---
 
 
-@pytest.mark.parametrize("poison", [b"poison", b"unloadable", b"die"])
+@pytest.mark.parametrize("poison", [b"poison", b"die"])
 @pytest.mark.parametrize("at", [0, 3, 7])
 async def test_poison_is_found_and_the_rest_goes_on(store: Store, sandbox: Sandbox, poison: bytes, at: int) -> None:
     updates = [b"%d" % n for n in range(8)]
@@ -167,21 +174,13 @@ async def test_the_rule_that_was_broken_is_kept(sandbox: Sandbox) -> None:
     assert [quarantined.rule for quarantined in report.quarantined] == ["poison", "SandboxDied"]
 
 
-async def test_updates_that_are_poison_only_together_lose_the_later_one(store: Store, sandbox: Sandbox) -> None:
-    updates = [b"1", b"with-a", b"2", b"3", b"4", b"with-b", b"5", b"6"]
-    positions = await write(store, updates)
+async def test_what_only_an_engine_refuses_is_kept_and_reported(store: Store, sandbox: Sandbox) -> None:
+    updates = [b"1", b"unloadable", b"2", b"3"]
+    await write(store, updates)
     report = await compacted(Compactor(store, sandbox, POLICY))
-    assert [quarantined.position for quarantined in report.quarantined] == [positions[5]]
-    assert content(await store.load(ROOM)) == [update for update in updates if update != b"with-b"]
-
-
-async def test_poison_that_needs_an_older_block_is_found(store: Store, sandbox: Sandbox) -> None:
-    compactor = Compactor(store, sandbox, POLICY)
-    await write(store, [b"with-a", b"1", b"2", b"3"])
-    await compacted(compactor)
-    positions = await write(store, [b"4", b"5", b"with-b", b"6"])
-    report = await compacted(compactor)
-    assert [quarantined.position for quarantined in report.quarantined] == [positions[2]]
+    assert report.quarantined == ()
+    assert report.unloadable == "load: cannot be loaded"
+    assert content(await store.load(ROOM)) == updates
 
 
 async def test_a_batch_of_nothing_but_poison_is_taken_out(store: Store, sandbox: Sandbox) -> None:
@@ -191,21 +190,23 @@ async def test_a_batch_of_nothing_but_poison_is_taken_out(store: Store, sandbox:
     assert content(await store.load(ROOM)) == []
 
 
-class NothingLoads(Sandbox):
-    """A sandbox in which no document loads."""
+class NothingFolds(Sandbox):
+    """A sandbox in which every merge ends in the given error."""
+
+    error: SandboxError = JobFailed("fold", "nothing folds")
 
     async def run(self, job: str, *args: str | Sequence[bytes], timeout: float, memory: int) -> bytes:  # noqa: ASYNC109
-        if job == "check":
-            raise JobFailed("load", "nothing loads")
+        if job == "fold":
+            raise self.error
         return await super().run(job, *args, timeout=timeout, memory=memory)
 
 
-async def test_no_update_is_blamed_for_blocks_that_do_not_load(store: Store, sandbox: Sandbox) -> None:
-    await write(store, [b"1", b"2", b"3", b"4"])
-    await compacted(Compactor(store, sandbox, POLICY))
+@pytest.mark.parametrize("error", [JobFailed("fold", "no"), SandboxTimeout("slow"), SandboxMemory("large")])
+async def test_no_update_is_blamed_for_what_is_not_its_fault(store: Store, error: SandboxError) -> None:
     await write(store, [b"5", b"6", b"7", b"8"])
     before = await store.load(ROOM)
-    broken = NothingLoads(module="tests.unit.persistence.jobs")
+    broken = NothingFolds(module="tests.unit.persistence.jobs")
+    broken.error = error
     with pytest.raises(CompactionFailed):
         await Compactor(store, broken, POLICY).compact(ROOM)
     await broken.close()
