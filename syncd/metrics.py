@@ -195,6 +195,11 @@ CATALOGUE: tuple[Entry, ...] = (
     _counter("compacted_updates", "compacted_updates", "Updates merged into blocks."),
     _counter("compacted_bytes", "compacted_bytes", "Bytes of blocks written."),
     _counter("quarantined_updates", "quarantined_updates", "Updates set aside because they cannot be merged."),
+    _counter(
+        "unloadable_snapshots",
+        "unloadable_snapshots",
+        "Snapshots that no document engine loads; editing goes on, exports of the room fail.",
+    ),
 )
 
 BUILD_INFO = "syncd_build_info"
