@@ -43,7 +43,7 @@ class Resync:
 
 @dataclass(frozen=True, slots=True)
 class CatchUp:
-    """A receiver reconnects with its state vector. `broken_by`: a compaction that comes while its diff is being sent."""
+    """A receiver reconnects with its state vector. `broken_by`: a compaction that comes while its diff is sent."""
 
     receiver: int
     limit: int

@@ -35,7 +35,7 @@ def test_every_way_to_the_state_is_the_same(oracle: Oracle, part: int) -> None:
 
 @pytest.mark.xfail(reason="pycrdt.merge_updates keeps only the options of a subdocument that yrs knows", strict=True)
 def test_the_meta_data_of_a_subdocument_survives_a_flush(oracle: Oracle) -> None:
-    """Two updates of one flush; the first holds a subdocument with `meta` (which the generator therefore leaves out)."""
+    """Two updates of one flush; the first holds a subdocument with `meta` (which the generator leaves out)."""
     server = Server()
     server.receive(bytes.fromhex("010101002901016d016b01677602086175746f4c6f616478046d6574617601016e7d0100"), 0)
     server.receive(bytes.fromhex("010101012801016d016c017d0100"), 0)

@@ -1,8 +1,8 @@
 """`python -m tests.durability.kill9 --rounds 50 --seed 1`: kill -9 under load; what was reported saved must be there.
 
-Each round several Yjs clients write and delete tokens through a real server with an SQLite store, send barriers, and note
-which were answered. At a random moment the server is killed, and the clients are thrown away with everything they know.
-The server starts again on the same file, and a fresh client says what is there.
+Each round several Yjs clients write and delete tokens through a real server with an SQLite store, send barriers, and
+note which were answered. At a random moment the server is killed, and the clients are thrown away with everything they
+know. The server starts again on the same file, and a fresh client says what is there.
 """
 
 from __future__ import annotations
@@ -156,14 +156,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     total = Tally()
     _say(f"seed {options.seed}")
-    with tempfile.TemporaryDirectory(prefix="syncd-kill9-") as folder, Load() as load:
-        with Experiment(Path(folder), options.seed, options.rooms, options.clients) as experiment:
-            for number in range(1, options.rounds + 1):
-                tally = experiment.round(load, number)
-                total.add(tally)
-                _say(_row(f"round {number}", tally))
-            if total.faults:
-                _say(f"{chr(10).join(total.examples)}\nserver:\n{experiment.server.tail()}")
+    with (
+        tempfile.TemporaryDirectory(prefix="syncd-kill9-") as folder,
+        Load() as load,
+        Experiment(Path(folder), options.seed, options.rooms, options.clients) as experiment,
+    ):
+        for number in range(1, options.rounds + 1):
+            tally = experiment.round(load, number)
+            total.add(tally)
+            _say(_row(f"round {number}", tally))
+        if total.faults:
+            _say("\n".join([*total.examples, "server:", experiment.server.tail()]))
     _say(_table(total, options.rounds))
     return 1 if total.faults else 0
 

@@ -1,20 +1,8 @@
 // The state of a document in a form that two replicas can be compared by: what a reader sees, and what was integrated.
-import { webcrypto } from 'node:crypto'
-import { createRequire } from 'node:module'
-
-// Yjs draws an id and a guid for every document. Here ids come from the seed, so the draw only has to be cheap: real
-// randomness was a quarter of the time.
-let drawn = 1
-Object.defineProperty(webcrypto, 'getRandomValues', {
-  value: (array) => {
-    for (let at = 0; at < array.length; at++) array[at] = drawn = (Math.imul(drawn, 1664525) + 1013904223) >>> 0
-    return array
-  }
-})
-
 // The Yjs that judges is the one the interop clients use; it is installed once, beside them.
-const require = createRequire(new URL('../interop/package.json', import.meta.url))
-export const Y = require('yjs')
+import * as Y from '../interop/node_modules/yjs/dist/yjs.mjs'
+
+export { Y }
 
 export const ROOTS = /** @type {const} */ ({ t: 'Text', m: 'Map', a: 'Array', x: 'XmlFragment' })
 

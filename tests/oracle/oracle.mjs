@@ -2,6 +2,7 @@
 //
 // Updates and state vectors travel as base64. Every command works on a list, because one exchange per history would cost
 // more than the history. A history stays in memory, with the final documents of its clients, until it is dropped.
+import './cheap-random.mjs'
 import { createInterface } from 'node:readline'
 import { Y, applyAll, canonical, reader } from './canonical.mjs'
 import { expected, generate } from './history.mjs'
