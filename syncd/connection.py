@@ -50,7 +50,8 @@ class Connection:
         session: its sync machine, once the room is loaded.
         paused: its socket has no room; nothing is sent until it has.
         heard: when it was last heard of; sent: when it was last sent something of its own (loop seconds).
-        postponed: barriers that wait for something the client sent too early.
+        open_barriers: how many of its barriers have not been confirmed.
+        postponed: barriers that wait for something the client sent too early, and those behind them.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Connection:
         "last_sent",
         "link",
         "may_write",
+        "open_barriers",
         "paused",
         "paused_at",
         "postponed",
@@ -103,6 +105,7 @@ class Connection:
         self.lagging = False
         self.gone = False
         self.heard = self.last_sent = now
+        self.open_barriers = 0
         self.postponed: list[bytes] = []
         self._early: list[bytes] = []
         self._early_size = 0
@@ -140,7 +143,10 @@ class Connection:
         self.paused = True
         self.paused_at = time.monotonic()
         session = self.session
-        if session is not None and session.live:
+        if session is None or self.gone:
+            return
+        session.stalled = True
+        if session.live:
             if session.replica.pending:
                 self.room.flush()
             self._fall_behind(session)
@@ -152,6 +158,7 @@ class Connection:
         session = self.session
         if session is None or self.gone:
             return
+        session.stalled = False
         if self.lagging:
             self._caught_up()
             self.stats.catch_ups += 1
@@ -175,6 +182,7 @@ class Connection:
     def open(self, session: Session) -> None:
         """The room is loaded: greet the client and do what it asked for meanwhile."""
         self.session = session
+        session.stalled = self.paused
         session.open()
         early, self._early = self._early, []
         self.send_replies()
@@ -291,7 +299,10 @@ class Connection:
                 room.ask_others(self)
 
     def _take_barriers(self, session: Session) -> None:
-        for counter in session.barriers[-MAX_BARRIERS:]:
+        for counter in session.barriers:
+            if self.open_barriers >= MAX_BARRIERS:
+                self.refuse(CloseCode.TOO_FAST, "too many barriers wait to be confirmed")
+                break
             if len(counter) <= MAX_COUNTER:
                 self.room.add_barrier(self, counter)
         session.barriers.clear()
@@ -308,6 +319,7 @@ class Connection:
         if self.session is not None and self.session.waits():
             return False
         postponed, self.postponed = self.postponed, []
+        self.open_barriers -= len(postponed)
         for counter in postponed:
             self.room.add_barrier(self, counter)
         return True

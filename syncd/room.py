@@ -22,7 +22,7 @@ from crdt.merge import merge
 from crdt.replica import Limits, Replica
 from crdt.session import Session
 from crdt.wire import UPDATE, awareness_message, sync_message
-from persistence.api import StoredBlock, StoredRoom
+from persistence.api import FIRST_POSITION, StoredBlock, StoredRoom
 from syncd.link import Outgoing
 from syncd.metrics import Stats
 
@@ -189,8 +189,14 @@ class Room:
         self._blocks = [(StoredBlock(block.first, block.last, b""), opened) for block, opened in self._blocks]
 
     def rebase(self, block: StoredBlock) -> None:
-        """Serve from a block that compaction wrote in place of the blocks and updates it covers."""
+        """Serve from a block that compaction wrote in place of the blocks and updates it covers.
+
+        One that does not continue what is here is left alone: a compaction that was under way while the room was loaded
+        may have written a block before it that the room still has as updates.
+        """
         kept = [pair for pair in self._blocks if pair[0].last < block.first]
+        if block.first != (kept[-1][0].last + 1 if kept else FIRST_POSITION):
+            return
         self._blocks = [*kept, (block, Block.from_bytes(block.data))]
         self._drop_block_bytes()
         covered = self.replica.tail.first
@@ -331,8 +337,9 @@ class Room:
             return
         self._asked = now
         for connection in tuple(self.connections):
-            if connection is not asker and connection.session is not None and not connection.paused:
-                connection.session.ask()
+            session = connection.session
+            if connection is not asker and session is not None and session.may_write and not connection.paused:
+                session.ask()
                 connection.send_replies()
 
     # -- saving
@@ -367,6 +374,10 @@ class Room:
             return
         replica = self.replica
         number = replica.tail.end + (1 if replica.pending else 0)
+        connection.open_barriers += 1
+        if connection.postponed:
+            connection.postponed.append(counter)  # not before those that came before it
+            return
         self._barriers.append((number, connection, counter))
         self.confirm()
 
@@ -381,6 +392,7 @@ class Room:
                 connection.postponed.append(counter)
                 self._postponing.add(connection)
             elif session is not None:
+                connection.open_barriers -= 1
                 connection.link.send(Outgoing(session.saved(counter)))
                 connection.last_sent = time.monotonic()
                 self.stats.saved_barriers += 1
