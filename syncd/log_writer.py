@@ -68,15 +68,25 @@ class LogWriter:
             try:
                 await self._write()
             except StoreError as error:
-                self._stats.log_failures += 1
-                logger.critical("the store cannot save any more: %s", error)
-                self._on_broken(error)
+                self._break(error)
+                return
+            # Whatever else it is, nothing would be saved from here on and nobody would know.
+            except Exception as error:
+                logger.exception("saving failed in a way that is not the store's")
+                self._break(StoreError(f"{type(error).__name__}: {error}"))
                 return
             if not self._dirty:
                 self._idle.set()
 
+    def _break(self, error: StoreError) -> None:
+        """Give up: nobody waits for this writer any more."""
+        self._stats.log_failures += 1
+        logger.critical("the store cannot save any more: %s", error)
+        self._on_broken(error)
+        self._idle.set()
+
     async def drain(self) -> None:
-        """Wait until everything is durable, without gathering."""
+        """Wait until everything is durable, without gathering; or until the store is broken."""
         self._hurry = True
         await self._idle.wait()
 

@@ -23,7 +23,10 @@ def origin_allowed(headers: Mapping[str, str], allowed: Sequence[str], *, loopba
     origin = headers.get("origin")
     if origin is None or "*" in allowed or origin in allowed:
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     if not parts.netloc or parts.netloc.lower() != headers.get("host", "").lower():
         return False
     return not loopback_only or parts.hostname in _LOOPBACK

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from crdt.errors import ProtocolError
 from crdt.ids import RoomId
 from persistence.api import Store
-from persistence.errors import StoreError
 from syncd.close_codes import CloseCode
 from syncd.connection import Connection
 from syncd.metrics import Stats
@@ -61,13 +60,12 @@ class Registry:
         started = time.monotonic()
         try:
             await room.load(await self._store.load(room.name))
-        except (StoreError, ProtocolError) as error:
-            self._stats.load_failures += 1
-            logger.exception("room %r cannot be loaded", room.name)
-            reason = "the document is damaged" if isinstance(error, ProtocolError) else "the document cannot be loaded"
-            self._discard(room)
-            for connection in tuple(room.connections):
-                connection.refuse(CloseCode.TRY_LATER, reason)
+        except ProtocolError:
+            self._give_up(room, "the document is damaged")
+            return
+        # Whatever else it is: those who wait for the room must not wait for ever.
+        except Exception:
+            self._give_up(room, "the document cannot be loaded")
             return
         self._stats.loads += 1
         self._stats.load_time.observe(time.monotonic() - started)
@@ -76,6 +74,13 @@ class Registry:
         for connection in tuple(room.connections):
             self._greet(connection)
         self._on_loaded(room)
+
+    def _give_up(self, room: Room, reason: str) -> None:
+        self._stats.load_failures += 1
+        logger.exception("room %r cannot be loaded", room.name)
+        self._discard(room)
+        for connection in tuple(room.connections):
+            connection.refuse(CloseCode.TRY_LATER, reason)
 
     def unload_idle(self, now: float, after: float) -> None:
         """Forget rooms that nobody has been in for `after` seconds and that hold nothing unsaved."""
