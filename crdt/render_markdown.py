@@ -17,7 +17,7 @@ _LINE_START: Final = re.compile(r"^([#+=-])|^([0-9]{1,9})([.)])")
 _EDGES: Final = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
 _IN_URL: Final = re.compile(r"[\s()<>\\\"'`*\[\]|^{}]")
 _NOT_A_LANGUAGE: Final = re.compile(r"[^\w+#.-]", re.ASCII)
-_MARKS: Final = {"bold": "**", "italic": "*", "strike": "~~", "underline": ("<u>", "</u>")}
+_SIGNS: Final = {"bold": "**", "italic": "*", "strike": "~~"}
 _APART: Final = "<!-- -->"
 """Parts two marks, or two lists, that would be read as one."""
 _KEPT: Final = frozenset({"link", "bold", "italic", "underline", "strike", "script", "code"})
@@ -111,11 +111,11 @@ def _escape_start(match: re.Match[str]) -> str:
 def _inline(spans: Sequence[Span]) -> str:
     out: list[str] = []
     code = False
-    before = ""
+    closed = ""
     for event, what, value in events(_joined(_trimmed(spans))):
-        if event == "open" and before == "close":
+        if event == "open" and closed in _SIGNS and what in _SIGNS:
             out.append(_APART)
-        before = event
+        closed = what if event == "close" and isinstance(what, str) else ""
         if isinstance(what, Block):
             out.append(_leaf(what))
         elif event == "content":
@@ -130,11 +130,10 @@ def _inline(spans: Sequence[Span]) -> str:
 def _mark(mark: str, value: object, opening: bool) -> str:
     if mark == "link":
         return "[" if opening else f"]({_url(str(value))})"
-    if mark == "script":
-        tag = "sub" if value == "sub" else "sup"
-        return f"<{tag}>" if opening else f"</{tag}>"
-    sign = _MARKS[mark]
-    return sign if isinstance(sign, str) else sign[0 if opening else 1]
+    if mark in _SIGNS:
+        return _SIGNS[mark]
+    tag = "u" if mark == "underline" else "sub" if value == "sub" else "sup"
+    return f"<{tag}>" if opening else f"</{tag}>"
 
 
 def _text(text: str) -> str:
