@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from typing import Protocol
 from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from syncd.endpoint import INTERNAL_ERROR, SocketConnection, SocketNode
+from syncd.endpoint import INTERNAL_ERROR, TRY_LATER, SocketConnection, SocketNode
 from syncd.frames import MESSAGE_TOO_BIG, NO_STATUS, UNSUPPORTED_DATA
 from syncd.link import Handshake, Outgoing
 from syncd.sockets import CLOSE_DEADLINE, SocketLimits
@@ -25,17 +26,40 @@ POLICY_VIOLATION = 1008
 ABNORMAL = 1006
 
 
-def websocket_app(node: SocketNode, prefix: str = "/ws/", limits: SocketLimits | None = None) -> ASGIApp:
+class MountSettings(Protocol):
+    """The settings of a node that its sockets need (`syncd.config.Settings`)."""
+
+    @property
+    def prefix(self) -> str: ...
+    @property
+    def max_message(self) -> int: ...
+    @property
+    def outbox_high(self) -> int: ...
+    @property
+    def outbox_low(self) -> int: ...
+
+
+class MountedNode(SocketNode, Protocol):
+    """A node, as it is mounted (`syncd.node.Node`)."""
+
+    @property
+    def settings(self) -> MountSettings: ...
+
+
+def websocket_app(node: MountedNode) -> ASGIApp:
     """An ASGI application to mount anywhere; what follows the mount point names the room.
 
-    `prefix` is the node's own websocket prefix, under which it recognises rooms. Start and stop the node in the
-    lifespan of the application around it.
+    Start and stop the node in the lifespan of the application around it. The node's own prefix does not appear in the
+    address.
     """
-    bounds = limits or SocketLimits()
+    settings = node.settings
+    limits = SocketLimits(
+        max_message=settings.max_message, outbox_high=settings.outbox_high, outbox_low=settings.outbox_low
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await _serve(node, prefix.encode(), bounds, scope, receive, send)
+            await _serve(node, settings.prefix.encode(), limits, scope, receive, send)
         elif scope["type"] == "http":
             headers = [(b"content-length", b"0"), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
             await send({"type": "http.response.start", "status": 426, "headers": headers})
@@ -191,6 +215,11 @@ class AsgiLink:
     def send(self, out: Outgoing) -> None:
         """Queue a message; ignored once a close was asked for."""
         if self.code is not None:
+            return
+        if self._size > self._limits.outbox_high + self._limits.outbox_excess:
+            # Whatever makes the node write on after `pause`, this client takes nothing.
+            self.code = TRY_LATER
+            self.abort()
             return
         self._queue.append(out.message)
         self._size += len(out.message)

@@ -62,12 +62,23 @@ class RecordingConnection:
 
 
 @dataclass
+class MountSettings:
+    """What a mounted node says of its sockets."""
+
+    prefix: str = "/ws/"
+    max_message: int = 70_000
+    outbox_high: int = 64 * 1024
+    outbox_low: int = 16 * 1024
+
+
+@dataclass
 class RecordingNode:
     """Admits everybody under /ws/ with `admission`; `raise_on` names the method that fails."""
 
     admission: Admission = field(default_factory=Admission)
     echo: bool = True
     raise_on: str = ""
+    settings: MountSettings = field(default_factory=MountSettings)
     greeting: list[bytes] = field(default_factory=list)
     handshakes: list[Handshake] = field(default_factory=list)
     connections: list[RecordingConnection] = field(default_factory=list)
@@ -121,7 +132,7 @@ class Rig:
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition, by looking often."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in code that knows of no test
+        while not condition():
             await asyncio.sleep(0.002)
 
 

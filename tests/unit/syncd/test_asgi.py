@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,21 +16,28 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from crdt.ids import RoomId
+from crdt.wire import sync_message
 from syncd import asgi
 from syncd.asgi import room_path, websocket_app
+from syncd.config import Settings
 from syncd.link import Outgoing
-from syncd.sockets import SocketLimits
-from tests.unit.syncd.endpoint_rig import Admission, RecordingNode, until
+from syncd.node import Node
+from tests.unit.syncd.endpoint_rig import Admission, MountSettings, RecordingNode, until
 
 LOOPS = ("uvloop", "asyncio")
-SMALL = SocketLimits(max_message=70_000, outbox_high=64 * 1024, outbox_low=16 * 1024)
+
+
+def mounted(node: RecordingNode) -> AbstractAsyncContextManager[str]:
+    """A FastAPI application with the node in it; gives its address."""
+    return serving_app(websocket_app(node), "/collab")
 
 
 @asynccontextmanager
-async def mounted(node: RecordingNode, mount: str = "/collab") -> AsyncIterator[str]:
-    """A FastAPI application with the node in it, on uvicorn with its own websocket code; gives its address."""
+async def serving_app(endpoint: ASGIApp, mount: str) -> AsyncIterator[str]:
+    """An application in a FastAPI application, on uvicorn with its own websocket code; gives its address."""
     app = FastAPI()
-    app.mount(mount, websocket_app(node, limits=SMALL))
+    app.mount(mount, endpoint)
     config = uvicorn.Config(app, ws="websockets-sansio", lifespan="off", log_config=None, ws_per_message_deflate=False)
     config.load()
     state = ServerState()
@@ -174,11 +181,24 @@ async def test_a_slow_reader_pauses_and_resumes_and_loses_nothing() -> None:
             connection.link.send(Outgoing(count.to_bytes(4, "big") * 2500))
             count += 1
             await asyncio.sleep(0)
-        assert SMALL.outbox_high < connection.link.buffered() < SMALL.outbox_high + 20_000
+        assert node.settings.outbox_high < connection.link.buffered() < node.settings.outbox_high + 20_000
         for number in range(count):
             assert await client.recv() == number.to_bytes(4, "big") * 2500
         await until(lambda: connection.events[-1] == "resume")
         assert connection.events.count("pause") == connection.events.count("resume")
+
+
+async def test_writing_on_to_a_paused_reader_ends_in_an_abort() -> None:
+    """The node should stop at `pause`; if it does not, memory is bounded all the same."""
+    node = RecordingNode()
+    async with mounted(node) as url, connect(f"{url}/x", max_queue=1) as client:
+        connection = node.connections[0]
+        while connection.end is None:
+            connection.link.send(Outgoing(bytes(100_000)))
+            assert connection.link.buffered() < 5_000_000
+            await asyncio.sleep(0)
+        assert connection.end == (1013, False)
+        client.transport.abort()
 
 
 async def test_a_pause_during_connect_reaches_the_connection() -> None:
@@ -259,8 +279,8 @@ async def test_a_server_without_http_answers_gets_a_close_instead() -> None:
 
 
 async def test_another_prefix_of_the_node() -> None:
-    node = RecordingNode()
-    sent = await run_app(websocket_app(node, prefix="/rooms/"), {}, {"type": "websocket.connect"})
+    node = RecordingNode(settings=MountSettings(prefix="/rooms/"))
+    sent = await run_app(websocket_app(node), {}, {"type": "websocket.connect"})
     assert sent[0]["code"] == 1008  # the node of this test knows rooms under /ws/ only
     assert node.handshakes == []
 
@@ -276,3 +296,29 @@ async def test_a_client_that_leaves_before_it_is_accepted() -> None:
     node = RecordingNode()
     assert await run_app(websocket_app(node), {}, {"type": "websocket.disconnect", "code": 1006}) == []
     assert node.handshakes == []
+
+
+# With a real node
+
+
+@pytest.mark.parametrize("prefix", ["/ws/", "/"])
+async def test_two_clients_of_a_mounted_node(prefix: str) -> None:
+    """What one writes, the other reads; a refusal is a message and a final close here, too."""
+    node = Node(Settings(store="memory://", prefix=prefix))
+    update = bytes.fromhex("0101010004010174016800")
+    async with node.running(), serving_app(websocket_app(node), "/collab") as url:
+        async with connect(f"{url}/a%2Fb") as one, connect(f"{url}/a%2Fb") as two, connect(f"{url}/a/b") as other:
+            for client in (one, two, other):
+                await client.send(sync_message(0, b"\x00"))
+            await one.send(sync_message(2, update))
+            async with asyncio.timeout(10):
+                while await two.recv() not in (sync_message(1, update), sync_message(2, update)):
+                    pass
+            rooms = node.registry.rooms if node.registry is not None else {}
+            assert sorted(rooms) == ["a%2Fb", "a/b"]
+            assert rooms[RoomId("a/b")].replica.state_vector() == b"\x00"
+        async with connect(f"{url}/..%2F") as named, connect(f"{url}/a/%2e%2e") as refused:
+            await named.send(sync_message(0, b"\x00"))
+            messages, code, _ = await close_of(refused)
+            assert messages[0].startswith(b"\x02\x00")
+            assert code == 4400
