@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 TICK: Final = 0.5
 """Seconds between sweeps; each looks at all rooms and at a tenth of the connections."""
 
+FIRST_COMPACTION_RETRY: Final = 60.0
+LAST_COMPACTION_RETRY: Final = 3600.0
+"""Seconds until a room whose compaction failed is tried again; doubled each time."""
+
 TOKEN_COOKIE: Final = "syncd_token"  # noqa: S105, RUF100 - a name, not a secret
 
 
@@ -101,6 +105,7 @@ class Node:
         self._expiries: list[tuple[float, int, Connection]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._due: dict[RoomId, None] = {}
+        self._compact_later: dict[RoomId, tuple[float, float]] = {}
         self._compaction_wake = asyncio.Event()
         secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret is not None else None
         self._authenticator = Authenticator(
@@ -245,7 +250,7 @@ class Node:
             return Admission(HTTPStatus.FORBIDDEN, "this web page may not connect here (see allowed_origins)")
         if self.draining or self.failed.is_set():
             return Admission(HTTPStatus.SERVICE_UNAVAILABLE, "the server is stopping")
-        if len(self.connections) >= settings.max_connections:
+        if self.stats.connections >= settings.max_connections:
             return Admission(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
         limit = settings.max_connections_per_address
         if limit and self._addresses.get(handshake.address, 0) >= limit:
@@ -363,10 +368,15 @@ class Node:
                 connection.link.abort()
 
     def _expire_tokens(self, now: float) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            connection = heapq.heappop(self._expiries)[2]
+        expiries = self._expiries
+        while expiries and expiries[0][0] <= now:
+            connection = heapq.heappop(expiries)[2]
             if not connection.gone:
                 connection.refuse(CloseCode.TOKEN_EXPIRED, "the token has expired")
+        if len(expiries) > 2 * len(self.connections) + 100:
+            # Connections that are gone would keep their rooms in memory until their tokens end.
+            self._expiries = [entry for entry in expiries if not entry[2].gone]
+            heapq.heapify(self._expiries)
 
     def _sweep_rooms(self, now: float) -> None:
         assert self.registry is not None
@@ -382,6 +392,9 @@ class Node:
 
     def _note_compaction(self, room: Room) -> None:
         """A room was loaded, or its updates became durable: is it time to compact them?"""
+        later = self._compact_later.get(room.name)
+        if later is not None and time.monotonic() < later[0]:
+            return
         if self._policy.log_is_due(room.records, room.replica.tail.size):
             self._due[room.name] = None
             self._compaction_wake.set()
@@ -403,11 +416,16 @@ class Node:
         try:
             report = await self._compactor.compact(name)
         except StoreError:
+            _, wait = self._compact_later.get(name, (0.0, FIRST_COMPACTION_RETRY / 2))
+            wait = min(wait * 2, LAST_COMPACTION_RETRY)
+            self._compact_later[name] = (time.monotonic() + wait, wait)
             self.stats.compaction_failures += 1
-            logger.exception("room %r cannot be compacted", name)
+            logger.exception("room %r cannot be compacted; trying again in %.0f s", name, wait)
             return
+        self._compact_later.pop(name, None)
         if report is None:
             return
+        self.stats.unloadable_snapshots += bool(report.unloadable)
         self.stats.compactions += 1
         self.stats.compacted_updates += report.updates
         self.stats.compacted_bytes += report.bytes_in
@@ -433,12 +451,20 @@ def _token(handshake: Handshake) -> tuple[str | None, str | None]:
     bearers = [name for name in offered if name.startswith("bearer.")]
     plain = [name for name in offered if not name.startswith("bearer.")]
     selected = next(iter([*plain, *bearers]), None)
-    query = parse_qs(handshake.query.decode("ascii", "replace"), max_num_fields=100) if handshake.query else {}
-    if query.get("token"):
-        return query["token"][0], selected
+    token = _query_token(handshake.query)
+    if token is not None:
+        return token, selected
     if bearers:
         return bearers[0].removeprefix("bearer."), selected
     return _cookie(handshake.headers), selected
+
+
+def _query_token(query: bytes) -> str | None:
+    try:
+        found = parse_qs(query.decode("ascii", "replace"), max_num_fields=100).get("token")
+    except ValueError:
+        return None  # too many fields; a token is not looked for among them
+    return found[0] if found else None
 
 
 def _cookie(headers: Mapping[str, str]) -> str | None:
