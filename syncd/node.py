@@ -163,15 +163,16 @@ class Node:
         """
         self.draining = True
         self.stats.draining = 1
-        deadline = time.monotonic() + self.settings.drain_timeout
-        await self._save(deadline)
+        timeout = self.settings.drain_timeout
+        deadline = time.monotonic() + timeout
+        await self._save(deadline - timeout * 0.5)
         code, reason = CloseCode.RESTART, "the server restarts"
         if self.failed.is_set():
             code, reason = CloseCode.TRY_LATER, "the server cannot save"
         waiting = list(self.connections)
         slices = self.settings.drain_slices
         size = max(-(-len(waiting) // slices), 50)
-        pause = self.settings.drain_timeout * 0.5 / slices
+        pause = timeout * 0.5 / slices
         for at in range(0, len(waiting), size):
             if at:
                 await asyncio.sleep(pause)

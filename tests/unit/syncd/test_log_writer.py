@@ -91,7 +91,7 @@ async def test_rooms_share_a_transaction_and_the_next_one_gathers_meanwhile() ->
         one.room.flush()
         bench.store.gate.set()
         await bench.writer.drain()
-        assert [[record.room for record in batch] for batch in bench.store.batches] == [["one"], ["one", "two"]]
+        assert [{record.room for record in batch} for batch in bench.store.batches] == [{"one"}, {"one", "two"}]
         assert not one.room.has_unsaved()
         assert not two.room.has_unsaved()
 
