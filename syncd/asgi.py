@@ -15,10 +15,10 @@ from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from syncd.endpoint import INTERNAL_ERROR, TRY_LATER, SocketConnection, SocketNode
+from syncd.close_codes import CloseCode
 from syncd.frames import MESSAGE_TOO_BIG, NO_STATUS, UNSUPPORTED_DATA
 from syncd.link import Handshake, Outgoing
-from syncd.sockets import CLOSE_DEADLINE, SocketLimits
+from syncd.sockets import CLOSE_DEADLINE, SocketConnection, SocketLimits, SocketNode
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ async def _serve(
         connection = node.connect(link, handshake, admission)
     except Exception:
         logger.exception("unexpected error in connecting a client")
-        await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": "internal error"})
+        await send({"type": "websocket.close", "code": CloseCode.INTERNAL_ERROR, "reason": "internal error"})
         return
     link.connected(connection)
     await _run(link, connection, receive, limits.max_message)
@@ -175,7 +175,7 @@ async def _read(link: "AsgiLink", connection: SocketConnection, receive: Receive
                 connection.message_received(message)
             except Exception:
                 logger.exception("unexpected error in %s", connection)
-                link.close(INTERNAL_ERROR, "internal error")
+                link.close(CloseCode.INTERNAL_ERROR, "internal error")
 
 
 class AsgiLink:
@@ -218,7 +218,7 @@ class AsgiLink:
             return
         if self._size > self._limits.outbox_high + self._limits.outbox_excess:
             # Whatever makes the node write on after `pause`, this client takes nothing.
-            self.code = TRY_LATER
+            self.code = CloseCode.TRY_LATER
             self.abort()
             return
         self._queue.append(out.message)

@@ -7,7 +7,7 @@ Bytes go from the socket to the node, and from the node to the socket, without a
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import httptools
 from uvicorn.config import Config
@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
+from syncd.close_codes import CloseCode
 from syncd.frames import (
     BINARY,
     CLOSE,
@@ -27,14 +28,10 @@ from syncd.frames import (
     pong_frame,
 )
 from syncd.handshake import HandshakeError, Request, accepted, decode_headers, open_handshake, parse_head, refused
-from syncd.link import Handshake, Link, Outgoing
-from syncd.sockets import SocketTable
+from syncd.link import Handshake, Outgoing
+from syncd.sockets import SocketConnection, SocketNode, SocketTable
 
 logger = logging.getLogger(__name__)
-
-INTERNAL_ERROR: Final = 1011
-RESTART: Final = 1012
-TRY_LATER: Final = 1013
 
 # The life of a websocket, in this order; a state is never entered twice.
 _HEAD: Final = 0  # the request has not been answered
@@ -42,35 +39,6 @@ _OPEN: Final = 1
 _DELAYED: Final = 2  # a close was asked for with a delay: nothing is sent or delivered any more
 _CLOSING: Final = 3  # we sent a close frame, the peer has not
 _CLOSED: Final = 4  # nothing more to say; waiting for the socket to go
-
-
-class Admission(Protocol):
-    """The node's answer to a handshake: 101 and the subprotocol to select, or an HTTP status and a reason."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def subprotocol(self) -> str | None: ...
-
-
-class SocketConnection(Protocol):
-    """One client, as the node sees it (`syncd.connection.Connection`)."""
-
-    def message_received(self, message: bytes) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def pong_received(self) -> None: ...
-    def closed(self, code: int | None, clean: bool) -> None: ...
-
-
-class SocketNode(Protocol):
-    """What an endpoint needs of `syncd.node.Node`. `admission` is what `admit` gave for the same handshake."""
-
-    def is_room_path(self, raw_path: bytes) -> bool: ...
-    def admit(self, handshake: Handshake) -> Any: ...
-    def connect(self, link: Link, handshake: Handshake, admission: Any) -> SocketConnection: ...
 
 
 class _Nobody:
@@ -179,7 +147,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._state == _HEAD:
             self._refuse(503, "the server is shutting down")
         else:
-            self.close(RESTART, "the server restarts")
+            self.close(CloseCode.RESTART, "the server restarts")
 
     # the node's side: Link
 
@@ -306,7 +274,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._overrun <= self.table.limits.outbox_excess:
             return True
         self.table.stats.slow_readers_closed += 1
-        self._sent_code = TRY_LATER
+        self._sent_code = CloseCode.TRY_LATER
         self.abort()
         return False
 
@@ -350,7 +318,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _fail(self, where: object) -> None:
         """Our own code raised: this client is sent away, nobody else notices."""
         self._log_failure(where)
-        self.close(INTERNAL_ERROR, "internal error")
+        self.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     def _guarded(self, call: Callable[[], None]) -> None:
         try:

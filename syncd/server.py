@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.types import ASGIApp
 
-from syncd.endpoint import SocketNode, protocols
+from syncd.endpoint import protocols
 from syncd.metrics import Stats
-from syncd.sockets import SocketLimits, SocketTable
+from syncd.sockets import SocketLimits, SocketNode, SocketTable
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""All sockets of one server together: how many there are, and which of them have run out of time.
+"""All sockets of one server together: what they need of a node, how many there are, and which ran out of time.
 
 One timer serves every deadline of every socket. A timer per socket would cost a heap entry and a wake-up for each of
 50,000 connections, nearly all of which answer within milliseconds.
@@ -7,8 +7,9 @@ One timer serves every deadline of every socket. A timer per socket would cost a
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from syncd.link import Handshake, Link
 from syncd.metrics import Stats
 
 CLOSE_DEADLINE = 3.0
@@ -36,6 +37,35 @@ class SocketLimits:
     def __post_init__(self) -> None:
         if not 0 <= self.outbox_low < self.outbox_high < 1 << 31:
             raise ValueError("0 <= outbox_low < outbox_high < 2 GiB must hold: event loops take no other limits")
+
+
+class Admission(Protocol):
+    """The node's answer to a handshake: 101 and the subprotocol to select, or an HTTP status and a reason."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def subprotocol(self) -> str | None: ...
+
+
+class SocketConnection(Protocol):
+    """One client, as the node sees it (`syncd.connection.Connection`)."""
+
+    def message_received(self, message: bytes) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def pong_received(self) -> None: ...
+    def closed(self, code: int | None, clean: bool) -> None: ...
+
+
+class SocketNode(Protocol):
+    """What an endpoint needs of `syncd.node.Node`. `admission` is what `admit` gave for the same handshake."""
+
+    def is_room_path(self, raw_path: bytes) -> bool: ...
+    def admit(self, handshake: Handshake) -> Any: ...
+    def connect(self, link: Link, handshake: Handshake, admission: Any) -> SocketConnection: ...
 
 
 class HttpSocket(Hashable, Protocol):
