@@ -1,0 +1,1 @@
+"""Random walks through the state machine, judged by an oracle."""
