@@ -26,16 +26,21 @@ const astralBefore = (points, position) => {
   return count
 }
 
+/** Whether code points and code units differ anywhere in a session. */
+export const astral = ({ startContent = '', txns }) =>
+  [startContent, ...txns.flatMap(({ patches }) => patches.map((one) => one[2]))].some((text) => /[\u{10000}-\u{10ffff}]/u.test(text))
+
 /** One update per transaction of a sequential file, at most `limit` of them (0: all), and the final text. */
 export const replay = (path, limit = 0) => {
-  const { startContent, txns } = load(path)
+  const session = load(path)
+  const { startContent, txns } = session
   const doc = new Y.Doc()
   doc.clientID = 1
   const text = doc.get('t', Y.Text)
   const updates = []
   doc.on('update', (update) => updates.push(update))
   const points = [...startContent]
-  points.hasAstral = txns.some(({ patches }) => patches.some(([, , inserted]) => /[\u{10000}-\u{10ffff}]/u.test(inserted)))
+  points.hasAstral = astral(session)
   if (startContent.length > 0) text.insert(0, startContent)
   for (const { patches } of limit > 0 ? txns.slice(0, limit) : txns) {
     doc.transact(() => patches.forEach((one) => patch(points, text, one)))
