@@ -97,8 +97,8 @@ def split(data: bytes, index: Index) -> Split:
     if late and waits_for is None:
         client, ranges = next(iter(late.items()))
         waits_for = (client, ranges[0][1] - 1)
-    ready = select(parts, chosen, deletes) if deletes or any(chosen.values()) else None
-    rest = select(parts, waiting, late) if late or any(waiting.values()) else None
+    ready = select(parts, chosen, deletes, index.clocks) if deletes or any(chosen.values()) else None
+    rest = select(parts, waiting, late, {}) if late or any(waiting.values()) else None
     return Split(ready, rest, waits_for)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crdt.index import coalesce, encode_deletes
-from crdt.update import NONE, SKIP, UpdateReader
-from crdt.varint import write_uint
+from crdt.update import ANY, DELETED, GC, HAS_ORIGIN, HAS_RIGHT, NONE, SKIP, STRING, UpdateReader
+from crdt.varint import write_bytes, write_uint
 
 
 class Struct:
@@ -110,14 +110,56 @@ def write_with_bodies(sections: list[Section], deletes: bytes) -> tuple[bytes, l
     return bytes(out), bodies
 
 
-def select(parts: Parts, chosen: dict[int, list[Struct]], deletes: dict[int, list[tuple[int, int]]]) -> bytes:
-    """Write an update of the chosen structs and deletes; holes between chosen structs become Skip structs."""
+def cut_front(data: bytes, client: int, struct: Struct, offset: int) -> bytes:
+    """The bytes of a struct without its first `offset` clocks, as Yjs would write it (`Item.write`,
+    `ContentString.splice`).
+
+    The rest of an item follows what was cut off: that is its left origin. A character that is cut in half is replaced
+    by U+FFFD, as in Yjs.
+    """
+    out = bytearray()
+    if struct.ref == GC:
+        out.append(GC)
+        write_uint(out, struct.length - offset)
+        return bytes(out)
+    out.append(struct.ref | HAS_ORIGIN | (0 if struct.right is None else HAS_RIGHT))
+    write_uint(out, client)
+    write_uint(out, struct.clock + offset - 1)
+    if struct.right is not None:
+        write_uint(out, struct.right[0])
+        write_uint(out, struct.right[1])
+    reader = UpdateReader(data, struct.content)
+    if struct.ref == STRING:
+        write_bytes(out, reader.text().encode("utf-16-le")[2 * offset :].decode("utf-16-le", "replace").encode())
+    elif struct.ref == DELETED:
+        write_uint(out, struct.length - offset)
+    else:
+        assert struct.ref == ANY, "no other content takes more than one clock"
+        write_uint(out, reader.uint() - offset)
+        for _ in range(offset):
+            reader.any(0)
+        out += data[reader.pos : struct.end]
+    return bytes(out)
+
+
+def select(
+    parts: Parts,
+    chosen: dict[int, list[Struct]],
+    deletes: dict[int, list[tuple[int, int]]],
+    known: dict[int, int],
+) -> bytes:
+    """Write an update of the chosen structs and deletes; holes between chosen structs become Skip structs.
+
+    Of a client's first struct, the clocks below `known` are cut off, so that updates never share part of a struct.
+    """
     sections: list[Section] = []
     view = memoryview(parts.data)
     for client, structs in chosen.items():
         if not structs:
             continue
-        section = Section(client, structs[0].clock)
+        first = structs[0]
+        offset = max(known.get(client, 0) - first.clock, 0)
+        section = Section(client, first.clock + offset)
         clock = section.clock
         for struct in structs:
             if struct.clock > clock:
@@ -125,7 +167,10 @@ def select(parts: Parts, chosen: dict[int, list[Struct]], deletes: dict[int, lis
                 write_uint(hole, struct.clock - clock)
                 section.pieces.append(bytes(hole))
                 section.count += 1
-            section.pieces.append(view[struct.start : struct.end])
+            if struct is first and offset:
+                section.pieces.append(cut_front(parts.data, client, struct, offset))
+            else:
+                section.pieces.append(view[struct.start : struct.end])
             section.count += 1
             clock = struct.clock + struct.length
         sections.append(section)

@@ -78,9 +78,9 @@ def test_known_structs_are_cut_off() -> None:
     assert cut.rest is None
 
 
-def test_a_struct_known_in_part_stays_whole() -> None:
+def test_of_a_struct_known_in_part_only_the_rest_is_new() -> None:
     cut = split(update(section(1, 1, string("bcd", (1, 0)))), index_of(ABC))
-    assert cut.ready == update(section(1, 1, string("bcd", (1, 0))))
+    assert cut.ready == update(section(1, 3, string("d", (1, 2))))
 
 
 def test_what_stands_behind_a_hole_waits() -> None:

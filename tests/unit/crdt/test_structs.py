@@ -39,7 +39,7 @@ def test_empty_strings_are_left_out() -> None:
 
 def test_selecting_everything_changes_no_struct() -> None:
     parts = Parts(MIXED)
-    again = select(parts, parts.sections, parts.deletes)
+    again = select(parts, parts.sections, parts.deletes, {})
     assert again[: again.index(b"\x02", len(again) - 14)] == MIXED[: again.index(b"\x02", len(again) - 14)]
     assert parse_update(again).ranges == parse_update(MIXED).ranges
     assert Parts(again).deletes == parts.deletes
@@ -47,8 +47,25 @@ def test_selecting_everything_changes_no_struct() -> None:
 
 def test_a_hole_between_chosen_structs_becomes_a_skip() -> None:
     parts = Parts(update(section(1, 0, string("ab"), gc(300), string("c", (1, 0)))))
-    chosen = select(parts, {1: [parts.sections[1][0], parts.sections[1][2]], 2: []}, {})
+    chosen = select(parts, {1: [parts.sections[1][0], parts.sections[1][2]], 2: []}, {}, {})
     assert chosen == update(section(1, 0, string("ab"), skip(300), string("c", (1, 0))))
+
+
+def test_what_is_known_of_a_struct_is_cut_off() -> None:
+    """As Yjs writes the rest of an item: what was cut off is its left origin, half a character becomes U+FFFD."""
+    cases = [
+        (string("abcd", (7, 3), (8, 4)), 2, string("cd", (1, 11), (8, 4))),
+        (string("abcd", parent=(7, 0)), 1, string("bcd", (1, 10))),
+        (string("a\U0001f389b", (7, 3)), 1, string("\U0001f389b", (1, 10))),
+        (string("a\U0001f389b", (7, 3)), 2, string("\ufffdb", (1, 11))),
+        (gc(5), 3, gc(2)),
+        (any_item(b"\x7e\x77\x01x\x7f", 3), 2, bytes((0x88, 1, 11, 1)) + b"\x7f"),
+        (bytes((0x81, 7, 3, 9)), 4, bytes((0x81, 1, 13, 5))),
+    ]
+    for struct, offset, rest in cases:
+        parts = Parts(update(section(7, 0, gc(4)), section(8, 0, gc(5)), section(1, 10, struct)))
+        chosen = select(parts, {1: parts.sections[1]}, {}, {1: 10 + offset})
+        assert chosen == update(section(1, 10 + offset, rest)), struct
 
 
 def test_written_sections_say_where_their_structs_stand() -> None:
