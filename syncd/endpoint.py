@@ -29,7 +29,7 @@ from syncd.frames import (
 )
 from syncd.handshake import HandshakeError, Request, accepted, decode_headers, open_handshake, parse_head, refused
 from syncd.link import Handshake, Outgoing
-from syncd.sockets import SocketConnection, SocketNode, SocketTable
+from syncd.sockets import SLOWEST_READ, SocketConnection, SocketNode, SocketTable
 
 logger = logging.getLogger(__name__)
 
@@ -356,6 +356,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._counted = False
         self._refused = False
         self._head_bytes = 0
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -374,6 +375,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
         self.table.responses.start(self, self.table.now())
         super().pause_writing()
 
@@ -398,6 +400,11 @@ class HttpProtocol(HttpToolsProtocol):
     def drop(self) -> None:
         """A deadline passed: end the socket."""
         self.transport.abort()
+
+    def read_on(self) -> bool:
+        """Whether the client takes its response at a bearable pace."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        return self._unsent <= before - SLOWEST_READ
 
     # what the parser calls
 

@@ -15,6 +15,9 @@ from syncd.metrics import Stats
 CLOSE_DEADLINE = 3.0
 """Seconds a peer has to answer a close frame, and its kernel to take what was written before it."""
 
+SLOWEST_READ = 64 * 1024
+"""Bytes that a client must take of a response in each `response_timeout`, about 1 KB/s."""
+
 SWEEP_INTERVAL = 1.0
 """Seconds between two looks at the deadlines, hence their precision."""
 
@@ -29,7 +32,7 @@ class SocketLimits:
     outbox_excess: int = 4 * 1024 * 1024  # bytes that may be written to a websocket that was told to pause
     handshake_timeout: float = 10.0  # accept to the end of a request's head, and again for each next request
     body_timeout: float = 120.0  # end of the head to the end of the body
-    response_timeout: float = 60.0  # a client that takes nothing of an HTTP response for so long
+    response_timeout: float = 60.0  # a client that takes less than SLOWEST_READ of an HTTP response in so long
     max_head: int = 64 * 1024
     max_sockets: int = 60_000  # every kind of socket; the node has its own, lower limit for websockets
     trusted_proxies: frozenset[str] = field(default=frozenset({"127.0.0.1", "::1"}))
@@ -73,6 +76,9 @@ class HttpSocket(Hashable, Protocol):
 
     def drop(self) -> None:
         """The deadline passed: end the socket without further ado."""
+
+    def read_on(self) -> bool:
+        """Whether the client has taken SLOWEST_READ bytes since this was last asked, or since the response stalled."""
 
 
 class WebSocket(Hashable, Protocol):
@@ -188,7 +194,11 @@ class SocketTable:
         late_requests = [*self.heads.expire(now), *self.bodies.expire(now)]
         self.stats.half_open_dropped += len(late_requests)
         self._drop(late_requests)
-        self._drop(self.responses.expire(now))
+        for http in self.responses.expire(now):
+            if http.read_on():
+                self.responses.start(http, now)
+            else:
+                http.drop()
         self._drop(self.lingering.expire(now))
         for socket in self.closing.expire(now):
             socket.abort()

@@ -647,6 +647,18 @@ async def test_a_client_that_takes_nothing_of_a_response_is_dropped() -> None:
         await until(lambda: rig.table.open == 0)
 
 
+async def test_a_slow_client_that_reads_on_gets_its_response() -> None:
+    async with serving(stopped_clock=True) as rig, await RawClient.connect(rig.port) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.reader.readuntil(b"\r\n\r\n")
+        for _ in range(8):  # in big steps, since kernels take more from the server only when a good part was read
+            await client.reader.readexactly(1_000_000)
+            await asyncio.sleep(0.02)
+            rig.advance(31.0)
+        await until(lambda: len(rig.table.responses) == 0)
+        assert rig.table.open == 1
+
+
 async def test_a_websocket_is_not_subject_to_the_deadlines_of_http() -> None:
     async with serving(stopped_clock=True) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         rig.advance(10_000.0)
