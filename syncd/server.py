@@ -27,6 +27,8 @@ SHUTDOWN_SECONDS = 5
 """What uvicorn gives requests that are still running when the node has drained."""
 DRAIN_SLACK = 5.0
 """How much longer than its own deadline a drain may take before it is abandoned."""
+FEW_SOCKETS = 10_000
+"""Sockets below which an operator is warned that the limit of open files stands in the way."""
 RESERVED_FILES = 256
 """File descriptors that are not for sockets: the store, pipes to child processes, logs."""
 
@@ -189,7 +191,9 @@ def make_server(
     files = raise_file_limit(limits.max_sockets + RESERVED_FILES)
     if files - RESERVED_FILES < limits.max_sockets:
         limits = replace(limits, max_sockets=max(files - RESERVED_FILES, 1))
-        logger.warning("the limit of %d open files allows only %d sockets", files, limits.max_sockets)
+        few = limits.max_sockets < FEW_SOCKETS
+        level = logging.WARNING if few else logging.DEBUG
+        logger.log(level, "the limit of %d open files allows only %d sockets", files, limits.max_sockets)
     table = SocketTable(limits, stats)
     http, ws = protocols(node, table)
     # uvicorn's own lines (started, waiting, finished) say nothing that ours do not.
