@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pycrdt import Array, Doc, Map, Text
 
 from crdt.awareness import Presence
@@ -26,7 +26,7 @@ from crdt.wire import SAVED, STEP1, STEP2, SYNC, UPDATE, read_messages, saved_me
 from syncd.metrics import Stats
 from tests.unit.crdt.build import author, content
 
-CLIENTS = 4
+CLIENTS = 3
 MAX_ENTRIES = 1000
 CHUNK = 200
 LETTERS = ("a", "bc", "é", "🎉", "漢字", "👩‍👩‍👧", "\n", "xyz" * 30)
@@ -46,6 +46,7 @@ class Client:
     up: list[bytes] = field(default_factory=list)
     down: list[bytes] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
+    here: list[bytes] = field(default_factory=list)
     barriers: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -95,6 +96,13 @@ class RoomMachine(RuleBasedStateMachine):
 
     # clients
 
+    @initialize(live=st.integers(0, CLIENTS))
+    def start(self, live: int) -> None:
+        """Some have been there for a while."""
+        for who in range(live):
+            self.connect(who)
+        self.everybody_reads()
+
     @rule(who=whom)
     def connect(self, who: int) -> None:
         """Open a connection: the server greets, the client asks."""
@@ -113,7 +121,7 @@ class RoomMachine(RuleBasedStateMachine):
     def _drop(self, client: Client) -> None:
         client.session = None
         client.joined = client.paused = False
-        client.up, client.down = [], []
+        client.up, client.down, client.here = [], [], []
         client.barriers = {}
         self.server.barriers = [entry for entry in self.server.barriers if entry[1] is not client]
 
@@ -171,6 +179,7 @@ class RoomMachine(RuleBasedStateMachine):
         if client.session is not None:
             client.up.append(sync_message(UPDATE, data))
             client.sent.append(client.up[-1])
+            client.here.append(data)
 
     @rule(who=whom, which=st.integers(0, 99))
     def send_again(self, who: int, which: int) -> None:
@@ -178,6 +187,25 @@ class RoomMachine(RuleBasedStateMachine):
         client = self.clients[who]
         if client.session is not None and client.sent:
             client.up.append(client.sent[which % len(client.sent)])
+
+    @rule(who=whom, at=st.integers(0, 9))
+    def overtake(self, who: int, at: int) -> None:
+        """Two updates of a client change places: the second is early."""
+        up = self.clients[who].up
+        pairs = [n for n in range(len(up) - 1) if all(message[:2] == b"\x00\x02" for message in up[n : n + 2])]
+        if pairs:
+            n = pairs[at % len(pairs)]
+            up[n], up[n + 1] = up[n + 1], up[n]
+
+    @rule(who=whom, letters=st.lists(st.sampled_from(LETTERS), min_size=2, max_size=5), overtaken=st.booleans())
+    def burst(self, who: int, letters: list[str], overtaken: bool) -> None:
+        """Typing that arrives in one go, the last letter first or in order, and a question whether it is saved."""
+        for letter in letters:
+            self.insert(who, 99, letter)
+        if overtaken:
+            self.clients[who].up[-2:] = self.clients[who].up[:-3:-1]
+        self.ask_for_saved(who)
+        self.deliver_up(who, len(self.clients[who].up) - overtaken)
 
     @rule(who=whom)
     def ask_again(self, who: int) -> None:
@@ -188,11 +216,11 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule(who=whom)
     def ask_for_saved(self, who: int) -> None:
-        """A barrier, once all that was typed offline has been sent."""
+        """A barrier. It covers all a client has once it has answered the server, before that what it sent since."""
         client = self.clients[who]
-        if client.session is not None and client.joined:
+        if client.session is not None and (client.joined or client.here):
             self.counter = (self.counter + 1) % 128
-            client.barriers[self.counter] = client.doc.get_update()
+            client.barriers[self.counter] = client.doc.get_update() if client.joined else client.here[-1]
             client.up.append(saved_message(bytes((self.counter,))))
 
     # wires
@@ -238,6 +266,27 @@ class RoomMachine(RuleBasedStateMachine):
                 elif kind == SAVED:
                     self.promised.append(client.barriers.pop(payload[0]))
         self._replies(client)
+
+    @rule()
+    def everybody_reads(self) -> None:
+        """All that is under way arrives."""
+        for who in range(CLIENTS):
+            self.deliver_up(who, 99)
+            self.deliver_down(who, 99)
+
+    @rule(who=whom, compact=st.booleans())
+    def lag(self, who: int, compact: bool) -> None:
+        """A client's link is full while others type, and compaction may take what it missed."""
+        self.pause(who)
+        other = (who + 1) % CLIENTS
+        self.insert(other, 0, "lag")
+        self.insert(other, 99, "lag")
+        self.deliver_up(other, 99)
+        self.flush()
+        if compact:
+            self.log()
+            self.compact(1.0, snapshot=True)
+        self.resume(who)
 
     @rule(who=whom)
     def pause(self, who: int) -> None:
@@ -306,6 +355,25 @@ class RoomMachine(RuleBasedStateMachine):
         self.server.reload()
         for promise in self.promised:
             assert self.server.replica.is_known(promise), "something reported saved is gone"
+
+    @rule(who=whom, again=st.booleans())
+    def crash_and_come_back(self, who: int, again: bool) -> None:
+        """A client has seen what the server lost, and builds on it before the server has asked for it."""
+        other = (who + 1) % CLIENTS
+        self.everybody_reads()
+        self.insert(other, 99, "lost")
+        self.everybody_reads()
+        self.everybody_reads()
+        self.crash()
+        self.connect(who)
+        self.insert(who, 99, "early")
+        self.ask_for_saved(who)
+        self.deliver_up(who, 9)
+        self.log()
+        if again:
+            while self.clients[who].down:
+                self.deliver_down(who, 9)
+            self.crash()
 
     # what always holds
 
