@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+JOBS ?= 2
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
@@ -56,9 +57,9 @@ check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types,
 	$(BIN)/lint-imports
 	if [ -x web/node_modules/.bin/tsc ]; then echo "== tsc"; (cd web && node_modules/.bin/tsc --noEmit); fi
 	echo "== unit tests, pure Python"
-	$(BIN)/pytest -q -m "$(QUICK)" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
+	$(BIN)/pytest -q -n $(JOBS) -m "$(QUICK)" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
 	echo "== unit tests of crdt, compiled"
-	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(COMPILED_TESTS)
+	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -n $(JOBS) -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(COMPILED_TESTS)
 
 .PHONY: bench
 bench: $(VENV)/.dev build/compiled/.done ## Measure the cost of a keystroke inside crdt, pure Python and compiled
