@@ -13,15 +13,18 @@ from random import Random
 from typing import Any
 
 from crdt.replica import Outcome
-from tests.convergence.server import Server, merged
+from crdt.session import Session
+from tests.convergence.server import Server, merged, pull
 from tests.convergence.steps import (
     RECEIVERS,
     CatchUp,
     Compact,
+    Drain,
     Flush,
     Receive,
     Restart,
     Resync,
+    Stall,
     Step,
     plan,
 )
@@ -87,10 +90,13 @@ class Run:
         self.steps = steps
         self.server = make()
         self.queues: list[list[bytes]] = [[] for _ in range(RECEIVERS)]
+        self.sessions: list[Session | None] = [self.server.connect(EMPTY_STATE, 1) for _ in range(RECEIVERS)]
         self._ways: dict[tuple[bytes, ...], str] = {}
 
     def simulate(self) -> Simulation:
         """Take every step, then let everybody sync, then judge."""
+        for receiver in range(RECEIVERS):
+            self._pull(receiver, None)
         for step in self.steps:
             yield from self._step(step)
         for client in range(len(self.history.clients)):
@@ -107,8 +113,13 @@ class Run:
             yield from self._resync(step.client)
         elif isinstance(step, CatchUp):
             yield from self._catch_up(step)
+        elif isinstance(step, Stall):
+            self._stall(step.receiver)
+        elif isinstance(step, Drain):
+            self._drain(step)
         elif isinstance(step, Restart):
             self.server.restart()
+            self.sessions = [None] * RECEIVERS
         else:
             self.server.compact(step)
 
@@ -130,8 +141,8 @@ class Run:
         update = self.server.flush()
         if update is None:
             return
-        for receiver, queue in enumerate(self.queues):
-            if receiver not in lost:
+        for receiver, (queue, session) in enumerate(zip(self.queues, self.sessions, strict=True)):
+            if session is not None and session.live and receiver not in lost:
                 queue.append(update)
 
     def _name(self, what: object) -> str:
@@ -142,12 +153,30 @@ class Run:
         state_vector, _ = yield Apply(self._name(step.receiver), tuple(queue))
         queue.clear()
         self._flush(())
-        answer = self.server.answer(state_vector, step.limit)
-        if step.broken_by is not None:
-            first = next(answer, None)
-            if first is not None:
-                queue.append(first)
-            self.server.compact(step.broken_by)
+        self.sessions[step.receiver] = self.server.connect(state_vector, step.limit)
+        self._pull(step.receiver, step.broken_by)
+
+    def _stall(self, receiver: int) -> None:
+        session = self.sessions[receiver]
+        if session is not None:
+            self._flush(())
+            session.fall_behind()
+
+    def _drain(self, step: Drain) -> None:
+        session = self.sessions[step.receiver]
+        if session is not None and not session.live:
+            self._flush(())
+            session.catch_up()
+            self._pull(step.receiver, step.broken_by)
+
+    def _pull(self, receiver: int, broken_by: Compact | None) -> None:
+        session = self.sessions[receiver]
+        assert session is not None
+        queue = self.queues[receiver]
+        answer = pull(session)
+        if broken_by is not None:
+            queue.extend(update for update in [next(answer, None)] if update is not None)
+            self.server.compact(broken_by)
         queue.extend(answer)
 
     def _verdict(self) -> Generator[Question, Any, Failure | None]:

@@ -51,19 +51,24 @@ class Server:
             self.blocks.append(fold([], covered, step.chunk_bytes))
         self.replica.rebase([Block.from_bytes(block) for block in self.blocks], number)
 
-    def answer(self, state_vector: bytes, limit: int) -> Iterator[bytes]:
-        """The answer to a SyncStep1, an update at a time through a real session; the server may change meanwhile."""
+    def connect(self, state_vector: bytes, limit: int) -> Session:
+        """A reader's connection that has sent its SyncStep1; what it is owed comes by `pull`."""
         session = Session(self.replica, Presence(1024, 1), Stats(), "reader", diff_bytes=limit)
         session.receive(sync_message(STEP1, state_vector), 0.0)
-        while session.wants_more():
-            for message in session.pull():
-                for kind, _, update in read_messages(message):
-                    assert kind == SYNC
-                    yield update
+        return session
 
     def sync(self, state_vector: bytes, limit: int = 256 * 1024) -> list[bytes]:
-        """The whole answer."""
-        return list(self.answer(state_vector, limit))
+        """The whole answer to a SyncStep1."""
+        return list(pull(self.connect(state_vector, limit)))
+
+
+def pull(session: Session) -> Iterator[bytes]:
+    """What a connection is owed, one update at a time; the server may change meanwhile."""
+    while session.wants_more():
+        for message in session.pull():
+            for kind, _, update in read_messages(message):
+                assert kind == SYNC
+                yield update
 
 
 def merged(updates: list[bytes]) -> bytes:

@@ -51,6 +51,24 @@ class CatchUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """A receiver's link is full: the server stops sending to it."""
+
+    receiver: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A link that was full has room again: the receiver gets what it missed, on the same connection.
+
+    `broken_by`: a compaction that comes meanwhile.
+    """
+
+    receiver: int
+    broken_by: Compact | None
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """The server dies and loads what it had stored: what was flushed."""
 
@@ -64,7 +82,7 @@ class Compact:
     chunk_bytes: int
 
 
-Step = Receive | Flush | Resync | CatchUp | Restart | Compact
+Step = Receive | Flush | Resync | CatchUp | Stall | Drain | Restart | Compact
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +154,17 @@ def _receive(history: History, which: tuple[int, ...], random: Random, weather: 
 
 
 def _trouble(history: History, random: Random) -> Step:
-    kind = random.randrange(5)
+    kind = random.randrange(7)
     if kind == 0:
         return Restart()
     if kind == 1:
         return Resync(random.randrange(len(history.clients)))
     if kind == 2:
         return CatchUp(random.randrange(RECEIVERS), _limit(random), _compact(random) if random.random() < 0.4 else None)
+    if kind == 3:
+        return Stall(random.randrange(RECEIVERS))
+    if kind == 4:
+        return Drain(random.randrange(RECEIVERS), _compact(random) if random.random() < 0.4 else None)
     return _compact(random)
 
 
