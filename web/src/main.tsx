@@ -31,7 +31,7 @@ function start(root: HTMLElement): void {
   const room = currentRoom();
   const token = takeToken(window, room);
   const session = new Session({
-    open: (doc) => openDevice(room.path, doc),
+    open: (doc, onFull) => openDevice(room.path, doc, onFull),
     connect: (doc, events) => connect(doc, { server: socketBase(location), room: room.path, token }, events),
   });
   const identity = new Identity({ awareness: session.transport.awareness, store, random });
@@ -42,11 +42,13 @@ function start(root: HTMLElement): void {
   addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload();
   });
-  // Only where this browser keeps no copy can leaving lose anything.
+  // Leaving can lose something only where this browser keeps no copy, or is still writing it.
   addEventListener("beforeunload", (event) => {
-    const { kept, saved } = session.view();
-    if (kept === false && (saved === "saving" || saved === "offline")) event.preventDefault();
+    const { kept, stored, saved } = session.view();
+    if ((kept === false && saved === "saving") || (saved === "offline" && !(kept && stored))) event.preventDefault();
   });
+  addEventListener("offline", () => session.setNetwork(false));
+  addEventListener("online", () => session.setNetwork(true));
   // Another token or another document in the same tab: start over with it.
   addEventListener("hashchange", () => {
     if (new URLSearchParams(location.hash.slice(1)).has("token")) location.reload();

@@ -7,9 +7,21 @@ export const LONGEST_NAME = 32;
 // label or pass for another. The joiner U+200D stays: it holds emoji together.
 const UNWANTED = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu;
 
+// Every move of a caret shows all names again, and segmenting is slow.
+const cleaned = new Map<string, string>();
+
 /** A name that is safe to show: one line, trimmed, at most 32 characters (as people count them); empty if nothing is left. */
 export function cleanName(name: unknown): string {
   if (typeof name !== "string") return "";
+  const known = cleaned.get(name);
+  if (known !== undefined) return known;
+  const clean = clear(name);
+  if (cleaned.size >= 1000) cleaned.clear();
+  cleaned.set(name, clean);
+  return clean;
+}
+
+function clear(name: string): string {
   const line = name.slice(0, 20 * LONGEST_NAME).replace(UNWANTED, " ").replace(/\p{Surrogate}/gu, "");
   const calm = line.replace(/(\p{Mark}{3})\p{Mark}+/gu, "$1"); // stacked marks would cover the neighbours
   const characters = new Intl.Segmenter().segment(calm.replace(/\s+/gu, " ").trim());

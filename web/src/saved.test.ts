@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { START, barrier, changed, closed, denied, echoed, joined, label, lost, opened, sent, type Saved } from "./saved";
+import { START, barrier, changed, closed, denied, echoed, joined, label, lost, networked, opened, sent, type Saved } from "./saved";
 
 function send(state: Saved): Saved {
   const counter = barrier(state);
@@ -75,6 +75,14 @@ describe("saved", () => {
     const again = send(joined(opened(lost(refused))));
     expect(label(again)).toBe("saving");
     expect(label(echoed(again, again.sent))).toBe("saved");
+  });
+
+  it("calls unconfirmed changes offline as soon as the network is gone, but believes an echo more than the browser", () => {
+    const cut = networked(send(changed(online())), false);
+    expect(label(cut)).toBe("offline");
+    expect(label(networked(cut, true))).toBe("saving");
+    expect(label(echoed(cut, cut.sent))).toBe("saved"); // the server may be on this very machine
+    expect(label(networked(online(), false))).toBe("saved");
   });
 
   it("never shows saved while a change is unconfirmed, whatever the order of events", () => {

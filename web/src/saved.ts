@@ -23,9 +23,11 @@ export interface Saved {
   readonly confirmed: number;
   /** The server has refused something that this connection sent: no echo can make that saved. */
   readonly refused: boolean;
+  /** Whether the browser believes that it has a network. A socket seems open for a while after the network is gone. */
+  readonly network: boolean;
 }
 
-export const START: Saved = { link: "connecting", made: 1, sent: 0, confirmed: 0, refused: false };
+export const START: Saved = { link: "connecting", made: 1, sent: 0, confirmed: 0, refused: false, network: true };
 
 /** A change made here, or known only here, that this connection carries to the server. */
 export function changed(state: Saved): Saved {
@@ -50,6 +52,11 @@ export function lost(state: Saved): Saved {
 /** The server refused a change, and the connection goes on. */
 export function denied(state: Saved): Saved {
   return { ...state, refused: true };
+}
+
+/** The browser has lost its network, or found one. */
+export function networked(state: Saved, network: boolean): Saved {
+  return { ...state, network };
 }
 
 /** The server refused for good. */
@@ -77,5 +84,6 @@ export function echoed(state: Saved, counter: number): Saved {
 export function label(state: Saved): SavedLabel {
   if (state.link !== "joined") return state.link;
   if (state.refused) return "refused";
-  return state.confirmed >= state.made ? "saved" : "saving";
+  if (state.confirmed >= state.made) return "saved";
+  return state.network ? "saving" : "offline";
 }

@@ -77,6 +77,7 @@ const denial = (reason: string) => (encoder: encoding.Encoder) => {
 };
 
 const open: Session[] = [];
+const writes: (() => void)[] = [];
 
 function start(kept: boolean, before = ""): Session {
   const session = new Session({
@@ -84,7 +85,12 @@ function start(kept: boolean, before = ""): Session {
       const stored = new Y.Doc();
       stored.getText("quill").insert(0, before);
       if (before !== "") Y.applyUpdate(doc, Y.encodeStateAsUpdate(stored), "device");
-      return { loaded: Promise.resolve(kept), destroy: () => undefined };
+      return {
+        loaded: Promise.resolve(kept),
+        settled: () => new Promise((resolve) => writes.push(resolve)),
+        destroy: () => undefined,
+        forget: () => Promise.resolve(),
+      };
     },
     connect: (doc, events) =>
       connect(
@@ -112,6 +118,7 @@ vi.useFakeTimers();
 afterEach(() => {
   for (const session of open.splice(0)) session.destroy();
   FakeSocket.opened = [];
+  writes.length = 0;
 });
 
 describe("a session", () => {
@@ -202,6 +209,27 @@ describe("a session", () => {
     expect(session.view().notice).not.toBeNull();
     await vi.advanceTimersByTimeAsync(60_000);
     expect(FakeSocket.opened).toHaveLength(1);
+  });
+
+  it("does not claim that changes are kept before this device has written them", async () => {
+    const session = start(true);
+    await join();
+    session.text.insert(0, "x");
+    socket().drop(1006);
+    expect(session.view()).toMatchObject({ saved: "offline", stored: false });
+    session.text.insert(1, "y"); // while the first write is under way
+    writes.shift()?.();
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(session.view().stored).toBe(false);
+    writes.shift()?.();
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(session.view().stored).toBe(true);
+    expect(writes).toHaveLength(0);
+    session.text.insert(2, "z");
+    expect(session.view().stored).toBe(false);
+    expect(writes).toHaveLength(1);
   });
 
   it("says so when the server cannot take a message", async () => {

@@ -19,12 +19,14 @@ export interface SessionView {
   readonly saved: saved.SavedLabel;
   /** Whether this browser keeps a copy; null until known. */
   readonly kept: boolean | null;
+  /** Whether all changes are in that copy. Only kept up to date while there is no connection. */
+  readonly stored: boolean;
   readonly notice: Notice | null;
 }
 
 export interface SessionParts {
   connect(doc: Y.Doc, events: TransportEvents): Transport;
-  open(doc: Y.Doc): Device;
+  open(doc: Y.Doc, onFull: () => void): Device;
 }
 
 export class Session {
@@ -35,15 +37,18 @@ export class Session {
   private readonly device: Device;
   private state = saved.START;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private version = 0;
+  private storing = false;
   private readonly listeners = new Set<() => void>();
-  private current: SessionView = { ready: false, saved: "connecting", kept: null, notice: null };
+  private current: SessionView = { ready: false, saved: "connecting", kept: null, stored: true, notice: null };
 
   constructor(parts: SessionParts) {
-    this.device = parts.open(this.doc);
+    this.device = parts.open(this.doc, () => this.show({ kept: false }));
     void this.device.loaded.then((kept) => {
       this.show({ kept });
       this.consider();
     });
+    this.doc.on("update", this.onUpdate);
     this.transport = parts.connect(this.doc, this.events());
   }
 
@@ -58,6 +63,18 @@ export class Session {
   readonly dismiss = (): void => {
     if (this.current.notice?.code === null) this.show({ notice: null });
   };
+
+  /** The browser has lost its network, or found one. */
+  readonly setNetwork = (network: boolean): void => {
+    this.step(saved.networked(this.state, network));
+    void this.store();
+  };
+
+  /** Removes the copy of this document from this device; afterwards the session is of no use. */
+  async forget(): Promise<void> {
+    this.destroy();
+    await this.device.forget();
+  }
 
   destroy(): void {
     clearTimeout(this.timer);
@@ -75,7 +92,10 @@ export class Session {
         this.sendBarrier();
         this.show({ ready: true });
       },
-      lost: () => this.step(saved.lost(this.state)),
+      lost: () => {
+        this.step(saved.lost(this.state));
+        void this.store();
+      },
       refused: (code, reason) => {
         this.step(saved.closed(this.state));
         // A refusal that came as a message just before the close says more than the close itself.
@@ -101,6 +121,25 @@ export class Session {
     this.timer = undefined;
     const counter = saved.barrier(this.state);
     if (counter !== null && this.transport.sendBarrier(counter)) this.step(saved.sent(this.state, counter));
+  }
+
+  private readonly onUpdate = (): void => {
+    this.version += 1;
+    this.show({ stored: false });
+    if (this.state.link !== "joined" || !this.state.network) void this.store();
+  };
+
+  /** Waits until the copy on this device has everything, and says so. */
+  private async store(): Promise<void> {
+    if (this.storing) return;
+    this.storing = true;
+    let seen: number;
+    do {
+      seen = this.version;
+      await this.device.settled();
+    } while (seen !== this.version);
+    this.storing = false;
+    this.show({ stored: true });
   }
 
   private step(state: saved.Saved): void {

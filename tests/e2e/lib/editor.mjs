@@ -23,7 +23,7 @@ export class Editor {
     page.on("pageerror", (error) => this.problems.push(`page error: ${error.stack ?? error}`));
     page.on("console", (message) => {
       // A socket that cannot connect is what several tests are about; the browser reports each attempt.
-      const expected = /WebSocket connection|ERR_CONNECTION|ERR_INTERNET_DISCONNECTED|Failed to load resource/;
+      const expected = /WebSocket connection|WebSocket is already|ERR_CONNECTION|ERR_INTERNET_DISCONNECTED|Failed to load resource/;
       if (message.type() === "error" && !expected.test(message.text())) this.problems.push(message.text());
     });
   }
@@ -51,9 +51,21 @@ export class Editor {
     await this.ready();
   }
 
-  /** Every block of the document as Quill shows it, formats and all. */
+  /** Every block of the document as Quill shows it, formats and all, without the mark of a format chosen but not used. */
   html() {
-    return this.page.$eval(".ql-editor", (root) => root.innerHTML.replaceAll("\ufeff", ""));
+    return this.page.$eval(".ql-editor", (root) => {
+      const copy = root.cloneNode(true);
+      for (const mark of copy.querySelectorAll(".ql-cursor")) {
+        let gone = mark;
+        while (gone.parentElement.textContent.replaceAll("\ufeff", "") === "" && gone.parentElement.matches("strong,em,s,u,span,a")) {
+          gone = gone.parentElement;
+        }
+        const block = gone.parentElement;
+        gone.remove();
+        if (block.textContent === "" && !block.querySelector("img,br")) block.append(document.createElement("br"));
+      }
+      return copy.innerHTML.replaceAll("\ufeff", "");
+    });
   }
 
   /** The text, one line per block. */
@@ -98,24 +110,25 @@ export class Editor {
     for (const key of keys) await this.page.keyboard.press(key);
   }
 
-  /** Selects characters of the line with this index (0 is the first). */
-  async select(line, from, to) {
+  /** Selects UTF-16 units of the line with this index (0 is the first); `whole` moves ends out of the middle of characters. */
+  async select(line, from, to, whole = false) {
     await this.focus();
     await this.page.evaluate(
-      ([lines, index, start, end]) => {
+      ([lines, index, start, end, snap]) => {
         const block = document.querySelector(".ql-editor").querySelectorAll(lines)[index];
         const point = (offset) => {
           const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
           let left = offset;
           for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-            if (left <= node.length) return [node, left];
+            const inside = snap && /[\udc00-\udfff]/.test(node.data[left] ?? "") && /[\ud800-\udbff]/.test(node.data[left - 1] ?? "");
+            if (left <= node.length) return [node, inside ? left - 1 : left];
             left -= node.length;
           }
-          return [block, 0];
+          return [block, block.childNodes.length];
         };
         getSelection().setBaseAndExtent(...point(start), ...point(end));
       },
-      [LINES, line, from, to],
+      [LINES, line, from, to, whole],
     );
   }
 

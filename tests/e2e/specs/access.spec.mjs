@@ -82,4 +82,10 @@ test("a document that is deleted while open stays readable and can be copied", a
   assert.match(await ann.page.evaluate(() => getSelection().toString()), /last words/);
   await ann.page.keyboard.press("x");
   assert.match(await ann.text(), /^last words/);
+
+  await ann.page.click(".banner button");
+  await ann.page.waitForSelector(".banner", { state: "detached" });
+  const kept = () => ann.page.evaluate(async () => (await indexedDB.databases()).map((database) => database.name));
+  await until("the page has started anew", () => ann.state(), (state) => state === "saved");
+  assert.deepEqual(await kept(), ["syncd/gone"]);
 });

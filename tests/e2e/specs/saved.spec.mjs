@@ -82,7 +82,7 @@ test("edits made while the server is away, on both sides, are merged when it is 
   await ann.reaches("saved");
   await server.stop();
   await Promise.all([ann.reaches("offline"), bob.reaches("offline")]);
-  assert.match(await ann.page.innerText(".status .words"), /changes kept on this device/);
+  await until("the page says so", () => ann.page.innerText(".status .words"), (text) => /changes kept on this device/.test(text));
   await ann.press("End");
   await ann.type("Ann offline. ");
   await bob.press("Home");
@@ -96,7 +96,7 @@ test("edits made while the server is away, on both sides, are merged when it is 
   await ann.seesCarets("Bob");
 });
 
-test("a page without a network goes on, survives a reload, and merges on return", async () => {
+test("a page without a network says so, goes on, and merges on return", async () => {
   const context = await person();
   const [ann, bob] = [await open(context, "/d/tunnel", "Ann"), await join("/d/tunnel", "Bob")];
   await ann.type("start ");
@@ -107,7 +107,7 @@ test("a page without a network goes on, survives a reload, and merges on return"
   await bob.press("End");
   await bob.type("meanwhile ");
   await bob.reaches("saved");
-  await until("Ann is told the truth", () => ann.state(), (state) => state === "offline" || state === "saving");
+  await ann.reaches("offline");
   assert.ok(!(await ann.text()).includes("meanwhile"));
   await context.setOffline(false);
   await ann.reaches("saved");
@@ -127,6 +127,7 @@ test("work done offline and closed is there again, and reaches the server on the
   await ann.reaches("offline");
   await ann.press("End");
   await ann.type("offline.");
+  await until("the page says that it is kept", () => ann.page.innerText(".status .words"), (text) => /kept on this device/.test(text));
   await ann.page.close();
   const reader = await join("/d/closed", "Reader");
   await reader.reaches("saved");

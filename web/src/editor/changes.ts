@@ -11,11 +11,3 @@ export function changeEnd(delta: Delta): number {
   }
   return end;
 }
-
-/** The part of the new text that a change may have touched, with `margin` characters more on each side. */
-export function touched(delta: Delta, margin: number): { index: number; length: number } {
-  const [first] = delta.ops;
-  const start = typeof first?.retain === "number" && !first.attributes ? first.retain : 0;
-  const index = Math.max(0, start - margin);
-  return { index, length: changeEnd(delta) + margin - index };
-}

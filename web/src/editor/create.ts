@@ -7,8 +7,9 @@ import { UndoManager, type Text } from "yjs";
 import { emojiAfter, emojiBefore } from "./clusters";
 import type { NamedCursors } from "./cursors";
 import type { SharedHistory } from "./history";
-import { mendHalves } from "./halves";
 import { keepLastLine } from "./lastline";
+import { outgoing } from "./outgoing";
+import { keepEqual, pageOf } from "./reconcile";
 import { IMAGE_TYPES, imageProblem, PASTE_LIMIT, safeImage } from "./safe";
 import { INKS, setUpQuill } from "./setup";
 import { tame, type AnyOp } from "./tame";
@@ -139,7 +140,7 @@ function askForLink(quill: Quill, on: boolean, events: EditorEvents): void {
 function guard(quill: Quill, text: Text): void {
   const update = quill.updateContents.bind(quill);
   const set = quill.setContents.bind(quill);
-  quill.setContents = (delta, source) => set(tame(opsOf(delta)) as never, source);
+  quill.setContents = (delta, source) => set(pageOf(opsOf(delta)), source);
   quill.updateContents = (delta, source) => {
     if (typeof source === "string") return update(delta, source);
     try {
@@ -149,6 +150,17 @@ function guard(quill: Quill, text: Text): void {
       return quill.setContents(text.toDelta() as never, source);
     }
   };
+}
+
+/** Binds text and editor; what people do here passes through `outgoing` on its way into the text. */
+function bind(quill: Quill, text: Text, awareness: Awareness): QuillBinding {
+  const binding = new QuillBinding(text, quill, awareness);
+  const stock = binding._quillObserver;
+  quill.off("editor-change", stock);
+  binding._quillObserver = (name: string, change: unknown, before: unknown, source: unknown) =>
+    stock(name, name === "text-change" && source !== binding ? outgoing(change as Delta) : change, before, source);
+  quill.on("editor-change", binding._quillObserver);
+  return binding;
 }
 
 function opsOf(delta: unknown): AnyOp[] {
@@ -195,11 +207,11 @@ export function createEditor(host: HTMLElement, text: Text, awareness: Awareness
   guard(quill, text);
   refuseHugePastes(page, events);
 
-  const binding = new QuillBinding(text, quill, awareness);
+  const binding = bind(quill, text, awareness);
   const undoManager = new UndoManager(text, { trackedOrigins: new Set([binding]), captureTimeout: 500 });
   (quill.history as unknown as SharedHistory).follow(undoManager);
   const releaseLastLine = keepLastLine(text, quill, binding);
-  const releaseHalves = mendHalves(quill, binding);
+  const releaseEqual = keepEqual(text, quill, binding);
   watchTitle(quill, (line) => events.onTitle(line));
   const cursors = quill.getModule("cursors") as NamedCursors;
   const announce = ({ added, updated }: Record<string, number[]>): void => {
@@ -228,7 +240,7 @@ export function createEditor(host: HTMLElement, text: Text, awareness: Awareness
     destroy: () => {
       awareness.off("change", announce);
       releaseLastLine();
-      releaseHalves();
+      releaseEqual();
       undoManager.destroy();
       binding.destroy();
       cursors.destroy();

@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import * as Y from "yjs";
 import Delta from "quill-delta";
-import { changeEnd, touched } from "./changes";
+import { changeEnd } from "./changes";
 import { emojiAfter, emojiBefore } from "./clusters";
-import { halves } from "./halves";
+import { outgoing } from "./outgoing";
+import { pageOf } from "./reconcile";
 import { IMAGE_LIMIT, imageProblem, safeImage, safeLink } from "./safe";
-import { tame, UNSUPPORTED } from "./tame";
+import { tame, UNSUPPORTED, type AnyOp } from "./tame";
 
 describe("emoji", () => {
   it.each([
@@ -61,27 +62,51 @@ describe("tame", () => {
   });
 });
 
-describe("halves of surrogate pairs", () => {
-  it("are found, whole pairs are not", () => {
-    expect(halves("a😀b")).toEqual([]);
-    expect(halves("\ud83da\ude00😀\ud83d")).toEqual([0, 2, 5]);
-    expect(halves("👨‍👩‍👧‍👦")).toEqual([]);
-  });
-
-  it.each([
-    [new Delta().retain(5).delete(1), { index: 4, length: 2 }],
-    [new Delta().insert("ab"), { index: 0, length: 3 }],
-    [new Delta().retain(5).insert("ab").retain(3, { bold: true }), { index: 4, length: 7 }],
-    [new Delta().retain(2, { bold: true }), { index: 0, length: 3 }],
-    [new Delta().retain(3).insert({ image: "x" }).delete(4), { index: 2, length: 3 }],
-  ])("are looked for around the change %#", (delta, range) => {
-    expect(touched(delta, 1)).toEqual(range);
-  });
-
-  it("may be anywhere up to the last change", () => {
+describe("a change", () => {
+  it("ends where it last did something", () => {
     expect(changeEnd(new Delta().retain(2).insert("abc").retain(4).delete(1))).toBe(9);
     expect(changeEnd(new Delta().insert({ image: "x" }).retain(9))).toBe(1);
+    expect(changeEnd(new Delta().retain(2, { bold: true }))).toBe(2);
     expect(changeEnd(new Delta())).toBe(0);
+  });
+
+  it("goes out with whole characters, and with one kind of line where a kind is set", () => {
+    const change = new Delta().retain(3, { bold: true }).retain(1, { list: "bullet", indent: 1 }).insert("\n", { header: 1 });
+    expect(outgoing(change).ops).toEqual([
+      { retain: 3, attributes: { bold: true } },
+      { retain: 1, attributes: { list: "bullet", indent: 1, header: null, blockquote: null, "code-block": null } },
+      { insert: "\n", attributes: { header: 1 } },
+    ]);
+    expect(outgoing(new Delta().insert("a\ud83d").insert("\ude00😀", { bold: true })).ops).toEqual([
+      { insert: "a\ufffd" },
+      { insert: "\ufffd😀", attributes: { bold: true } },
+    ]);
+    const off = new Delta().retain(1, { list: null });
+    expect(outgoing(off).ops).toEqual(off.ops);
+  });
+});
+
+describe("the page of a text", () => {
+  it("ends with a line break", () => {
+    expect(pageOf([]).ops).toEqual([{ insert: "\n" }]);
+    expect(pageOf([{ insert: "a" }]).ops).toEqual([{ insert: "a\n" }]);
+    expect(pageOf([{ insert: "a\n" }]).ops).toEqual([{ insert: "a\n" }]);
+    expect(pageOf([{ insert: { image: "https://x" } }]).ops).toEqual([{ insert: { image: "https://x" } }, { insert: "\n" }]);
+  });
+
+  it("shows one kind of line where a text has several, whatever their order", () => {
+    const one = pageOf([{ insert: "\n", attributes: { header: "2", list: "bullet", indent: 1 } }]);
+    const other = pageOf([{ insert: "\n", attributes: { list: "bullet", indent: 1, header: 2, blockquote: false } }]);
+    expect(one.ops).toEqual([{ insert: "\n", attributes: { list: "bullet", indent: 1 } }]);
+    expect(other.diff(one).ops).toEqual([]);
+  });
+
+  it("has the text's length, whatever is in it", () => {
+    const text = new Y.Doc().getText();
+    text.insert(0, "a\r\nb\rc\n");
+    text.insertEmbed(2, { odd: { deep: 1 } });
+    text.insertEmbed(0, new Y.Map());
+    expect(pageOf(text.toDelta() as AnyOp[]).length()).toBe(text.length);
   });
 });
 

@@ -1,8 +1,13 @@
 /** The toolbar: markup that Quill's toolbar module fills with icons, and the keyboard behaviour of a WAI-ARIA toolbar. */
 import { INKS } from "./setup";
 
+const KEY = /Mac/i.test(navigator.platform) ? "⌘" : "Ctrl+";
+
 const button = (format: string, label: string, value?: string): string =>
   `<button type="button" class="ql-${format}" aria-label="${label}" title="${label}"${value ? ` value="${value}"` : ""}></button>`;
+
+const icon = (format: string, label: string, svg: string): string =>
+  button(format, label).replace("></button>", `>${svg}</button>`);
 
 const arrow = (path: string): string =>
   `<svg viewBox="0 0 18 18" aria-hidden="true"><path class="ql-stroke" fill="none" d="${path}"/></svg>`;
@@ -15,19 +20,18 @@ function markup(): string {
   const groups = [
     `<select class="ql-header" aria-label="Text style"><option value="1">Title</option><option value="2">Heading</option>` +
       `<option value="3">Subheading</option><option selected>Text</option></select>`,
-    button("bold", "Bold (Ctrl+B)") +
-      button("italic", "Italic (Ctrl+I)") +
-      button("underline", "Underline (Ctrl+U)") +
+    button("bold", `Bold (${KEY}B)`) +
+      button("italic", `Italic (${KEY}I)`) +
+      button("underline", `Underline (${KEY}U)`) +
       button("strike", "Strikethrough") +
       `<select class="ql-color" aria-label="Text colour"><option selected></option>${inks}</select>`,
     button("list", "Bulleted list", "bullet") +
       button("list", "Numbered list", "ordered") +
       button("list", "Checklist", "check"),
     button("blockquote", "Quote") + button("code-block", "Code block"),
-    button("link", "Link (Ctrl+K)") + button("image", "Picture"),
+    button("link", `Link (${KEY}K)`) + button("image", "Picture"),
     button("clean", "Clear formatting"),
-    `<button type="button" class="ql-undo" aria-label="Undo my last change (Ctrl+Z)" title="Undo my last change (Ctrl+Z)">${UNDO}</button>` +
-      `<button type="button" class="ql-redo" aria-label="Redo (Ctrl+Shift+Z)" title="Redo (Ctrl+Shift+Z)">${REDO}</button>`,
+    icon("undo", `Undo my last change (${KEY}Z)`, UNDO) + icon("redo", `Redo (${KEY}Shift+Z)`, REDO),
   ];
   return groups.map((group) => `<span class="ql-formats">${group}</span>`).join("");
 }

@@ -10,7 +10,7 @@ import { EditorPane } from "./EditorPane";
 import { People } from "./People";
 import { Status } from "./Status";
 
-const PROBLEM_TIME = 8000; // ms that a message about a failed action stays
+const MESSAGE_TIME = 8000; // ms that a message stays
 
 interface AppProps {
   readonly session: Session;
@@ -21,14 +21,14 @@ interface AppProps {
   readonly link: string;
 }
 
-function useProblem(): [string | null, (message: string | null) => void] {
-  const [problem, setProblem] = useState<string | null>(null);
+function useMessage(): [string | null, (message: string | null) => void] {
+  const [message, setMessage] = useState<string | null>(null);
   useEffect(() => {
-    if (problem === null) return;
-    const timer = setTimeout(() => setProblem(null), PROBLEM_TIME);
+    if (message === null) return;
+    const timer = setTimeout(() => setMessage(null), MESSAGE_TIME);
     return () => clearTimeout(timer);
-  }, [problem]);
-  return [problem, setProblem];
+  }, [message]);
+  return [message, setMessage];
 }
 
 export function App({ session, identity, room, link }: AppProps) {
@@ -36,8 +36,9 @@ export function App({ session, identity, room, link }: AppProps) {
   const people = useSyncExternalStore(identity.subscribe, identity.people);
   const [title, setTitle] = useState("");
   const [asking, setAsking] = useState<"image" | "link" | null>(null);
-  const [problem, setProblem] = useProblem();
+  const [message, setMessage] = useMessage();
   const editor = useRef<Editor>(null);
+  const forget = useCallback(() => void session.forget().then(() => location.reload()), [session]);
   const closeDialog = useCallback(() => setAsking(null), []);
   const shown = title.slice(0, 120) || "Untitled document";
   useEffect(() => {
@@ -48,7 +49,7 @@ export function App({ session, identity, room, link }: AppProps) {
       <header>
         <img className="brand" src="/assets/icon.svg" alt="syncd" width="28" height="28" />
         <h1 title={room}>{shown}</h1>
-        <Status saved={view.saved} kept={view.kept} />
+        <Status view={view} explain={setMessage} />
         <span className="space" />
         <People people={people} rename={identity.rename} />
         <CopyLink link={link} />
@@ -59,7 +60,7 @@ export function App({ session, identity, room, link }: AppProps) {
           <span className="wide">New document</span>
         </a>
       </header>
-      {view.notice && <Banner notice={view.notice} dismiss={session.dismiss} />}
+      {view.notice && <Banner notice={view.notice} dismiss={session.dismiss} forget={forget} />}
       <main>
         {view.ready ? (
           <EditorPane
@@ -67,7 +68,7 @@ export function App({ session, identity, room, link }: AppProps) {
             session={session}
             editable={view.saved !== "closed" && view.saved !== "refused"}
             onTitle={setTitle}
-            onProblem={setProblem}
+            onProblem={setMessage}
             onAsk={setAsking}
           />
         ) : (
@@ -98,8 +99,8 @@ export function App({ session, identity, room, link }: AppProps) {
           close={closeDialog}
         />
       )}
-      <div className="toast" role="alert" hidden={problem === null}>
-        {problem}
+      <div className="toast" role="alert" hidden={message === null}>
+        {message}
       </div>
     </>
   );

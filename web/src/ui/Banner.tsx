@@ -17,7 +17,14 @@ const PERMANENT: Readonly<Record<number, Words>> = {
 const OTHER: Words = { title: "The server has closed this document", advice: "You can still read and copy the text." };
 const REFUSED: Words = { title: "The server does not take your changes", advice: "They are kept on this device only." };
 
-export function Banner({ notice, dismiss }: { notice: Notice; dismiss: () => void }) {
+interface BannerProps {
+  readonly notice: Notice;
+  dismiss(): void;
+  /** Removes the copy on this device. */
+  forget(): void;
+}
+
+export function Banner({ notice, dismiss, forget }: BannerProps) {
   const { title, advice } = notice.code === null ? REFUSED : (PERMANENT[notice.code] ?? OTHER);
   const detail = notice.reason.slice(0, 300);
   return (
@@ -29,6 +36,11 @@ export function Banner({ notice, dismiss }: { notice: Notice; dismiss: () => voi
       {notice.code === null && (
         <button type="button" onClick={dismiss}>
           Close
+        </button>
+      )}
+      {notice.code === 4404 && (
+        <button type="button" onClick={forget}>
+          Remove from this device
         </button>
       )}
     </div>

@@ -24,7 +24,8 @@ export function EditorPane({ session, editable, onTitle, onProblem, onAsk, ref }
       onAsk: (what) => events.current.onAsk(what),
     });
     editor.current = created;
-    created.focus();
+    // On a touch screen the focus brings up the keyboard, which covers half of what people came to read.
+    if (matchMedia("(pointer: fine)").matches) created.focus();
     return () => {
       editor.current = null;
       created.destroy();
