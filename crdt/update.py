@@ -279,7 +279,9 @@ class UpdateReader:
             kind = self.uint()
             if kind > 6:
                 raise ProtocolError("type-ref", "an unknown shared type")
-            if kind == 3 or kind == 5:
+            if kind == 5:
+                raise ProtocolError("xml-hook", "an XML hook: Yjs reads a name behind it, yrs does not")
+            if kind == 3:
                 self.text()
             return 1
         if ref == EMBED:

@@ -1,8 +1,7 @@
 """Runs what the validator accepted through a document engine, in forked children that may die.
 
 A case is a sequence of updates for one document. It goes through a `Replica`, what comes out of that is merged, folded
-into a block and loaded into fresh documents. A batch of cases shares one child; when
-that dies, or takes too long, the cases are tried one by one.
+into a block and loaded into fresh documents. A batch of cases shares one child.
 """
 
 from __future__ import annotations
@@ -66,26 +65,48 @@ def run(case: Case) -> None:
 
 
 def _child(cases: Sequence[Case], pipe: int) -> int:
+    """Run the cases; one line per case on the pipe, begun before the case and ended with what was wrong with it."""
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(SECONDS)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    try:
-        for case in cases:
+    for case in cases:
+        signal.alarm(SECONDS)
+        os.write(pipe, b">")
+        try:
             run(case)
-    except ProtocolError as error:
-        os.write(pipe, str(error).encode()[:500])
-        return REFUSED
-    except BaseException as error:  # a PanicException of yrs is not an Exception
-        os.write(pipe, f"{type(error).__name__}: {error}".encode()[:500])
-        return CRASHED
+        except ProtocolError as error:
+            os.write(pipe, f"{REFUSED}{error}".replace("\n", " ").encode()[:500])
+        except BaseException as error:  # a PanicException of yrs is not an Exception
+            os.write(pipe, f"{CRASHED}{type(error).__name__}: {error}".replace("\n", " ").encode()[:500])
+        os.write(pipe, b"\n")
     return 0
 
 
-def attempt(cases: Sequence[Case]) -> Verdict:
-    """Run cases in one child until the first that fails."""
+def judge(cases: Sequence[Case]) -> list[tuple[Case, Verdict]]:
+    """The cases that went wrong, each with what happened. A child that dies is replaced, for the cases behind."""
+    wrong: list[tuple[Case, Verdict]] = []
+    while cases:
+        lines, died = _run_child(cases)
+        for case, line in zip(cases, lines, strict=False):
+            if line:
+                wrong.append((case, Verdict(int(line[0]), line[1:])))
+        if not died:
+            break
+        wrong.append((cases[len(lines)], Verdict(died, "")))
+        cases = cases[len(lines) + 1 :]
+    return wrong
+
+
+def attempt(case: Case) -> Verdict:
+    """What becomes of one case."""
+    wrong = judge([case])
+    return wrong[0][1] if wrong else Verdict(0, "")
+
+
+def _run_child(cases: Sequence[Case]) -> tuple[list[str], int]:
+    """One line per case that ended, and the status of a child that did not end well, below 0."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -97,16 +118,9 @@ def attempt(cases: Sequence[Case]) -> Verdict:
             os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        text = pipe.read().decode(errors="replace")
+        said = pipe.read().decode(errors="replace")
     _, state = os.waitpid(pid, 0)
-    return Verdict(-os.WTERMSIG(state) if os.WIFSIGNALED(state) else os.WEXITSTATUS(state), text)
-
-
-def judge(cases: Sequence[Case]) -> list[tuple[Case, Verdict]]:
-    """The cases that went wrong, each with what happened."""
-    if not cases or attempt(cases).status == 0:
-        return []
-    if len(cases) == 1:
-        return [(cases[0], attempt(cases))]
-    middle = len(cases) // 2
-    return judge(cases[:middle]) + judge(cases[middle:])
+    lines = [line.removeprefix(">") for line in said.splitlines() if line.startswith(">")]
+    if not os.WIFSIGNALED(state) and os.WEXITSTATUS(state) == 0:
+        return lines, 0
+    return lines if said.endswith("\n") or not said else lines[:-1], -os.WTERMSIG(state) or -CRASHED

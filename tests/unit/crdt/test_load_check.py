@@ -51,8 +51,8 @@ def test_known_reproducers(name: str) -> None:
         with pytest.raises(ProtocolError) as refused:
             parse_update(data)
         assert refused.value.rule == rule
-    assert attempt([updates]) == Verdict(0, "")
-    assert attempt([updates[::-1]]) == Verdict(0, "")
+    assert attempt(updates) == Verdict(0, "")
+    assert attempt(updates[::-1]) == Verdict(0, "")
 
 
 def test_structs_that_arrive_backwards_lose_nothing() -> None:
@@ -84,7 +84,7 @@ def test_structs_that_arrive_backwards_lose_nothing() -> None:
 def test_odd_but_valid_updates_harm_nothing(case: list[bytes]) -> None:
     for data in case:
         parse_update(data)
-    verdict = attempt([case])
+    verdict = attempt(case)
     assert verdict.status in (0, 3), verdict
 
 
@@ -108,10 +108,11 @@ def test_the_judge_notices_a_child_that_dies(monkeypatch: pytest.MonkeyPatch) ->
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(engine, "run", die)
-    assert engine.attempt([[b""]]).status == -signal.SIGKILL
+    assert engine.attempt([b""]).status == -signal.SIGKILL
 
     def refuse(_: engine.Case) -> None:
         raise ProtocolError("rule", "why")
 
     monkeypatch.setattr(engine, "run", refuse)
     assert engine.judge([[b"a"]]) == [([b"a"], Verdict(3, "rule: why"))]
+    assert engine.judge([[b"a"], [b"b"]]) == [([b"a"], Verdict(3, "rule: why")), ([b"b"], Verdict(3, "rule: why"))]
