@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pycrdt import merge_updates
-
 from crdt.awareness import Presence
 from crdt.block import Block
 from crdt.fold import fold
@@ -69,8 +67,3 @@ def pull(session: Session) -> Iterator[bytes]:
             for kind, _, update in read_messages(message):
                 assert kind == SYNC
                 yield update
-
-
-def merged(updates: list[bytes]) -> bytes:
-    """What a peer that merges with yrs sends instead of several updates."""
-    return updates[0] if len(updates) == 1 else merge_updates(*updates)

@@ -56,7 +56,7 @@ const xml = (random, depth = 0) => {
 
 // The guid comes from the seed: Y.Doc would draw its own, and the history would not be the same twice.
 const subdocument = (random) =>
-  new Y.Doc({ guid: `sub-${random.int(0, 0xffffff).toString(16)}`, autoLoad: random.chance(0.3) })
+  new Y.Doc({ guid: `sub-${random.int(0, 0xffffff).toString(16)}`, autoLoad: random.chance(0.3), meta: random.chance(0.5) ? { n: random.int(0, 9) } : null })
 
 const insertText = (random, text) => {
   const at = random.int(0, text.length)
@@ -108,7 +108,8 @@ const editText = (random, text, weights = { insert: 5, remove: 3, format: 2, emb
 
 const editMap = (random, map) => {
   const key = random.pick(KEYS)
-  switch (random.weighted({ set: 5, type: 2, remove: 2, doc: 0.4 })) {
+  switch (random.weighted({ set: 5, type: 2, remove: 2, doc: 0.4, big: 0.2 })) {
+    case 'big': return map.set('big', random.pick([5n, -(2n ** 60n)]))
     case 'set': return map.set(key, value(random))
     case 'type': return map.set(key, nested(random))
     case 'doc': return map.set(key, subdocument(random))
