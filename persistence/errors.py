@@ -40,6 +40,10 @@ class SchemaTooNew(StoreError):
     """The database was written by a newer syncd; this one would damage it."""
 
 
+class SchemaTooOld(StoreError):
+    """The database was written by an older syncd and is opened for reading only, so it cannot be brought up to date."""
+
+
 class StoreUrlError(StoreError):
     """The URL names no store that this build can open."""
 

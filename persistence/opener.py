@@ -10,11 +10,13 @@ _SQLITE = "sqlite:///"
 _MEMORY = "memory://"
 
 
-async def open_store(url: str) -> Store:
+async def open_store(url: str, *, read_only: bool = False) -> Store:
     """Open the store that `url` names, creating it (and its schema) where it is embedded.
 
+    With `read_only` nothing is created or written, and a server may have it open at the same time.
+
     `sqlite:///relative/path`, `sqlite:////absolute/path`, `memory://`. Raises StoreUrlError for any other URL, else
-    StoreInUse, SchemaTooNew, StoreUnavailable or StoreBroken.
+    StoreInUse, SchemaTooNew, SchemaTooOld, StoreUnavailable or StoreBroken.
     """
     if url == _MEMORY:
         from persistence.memory import MemoryStore
@@ -22,7 +24,7 @@ async def open_store(url: str) -> Store:
         return MemoryStore()
     from persistence.sqlite import SqliteStore
 
-    return await SqliteStore.open(_sqlite_path(url))
+    return await SqliteStore.open(_sqlite_path(url), read_only=read_only)
 
 
 def migrate(url: str) -> Sequence[str]:

@@ -22,7 +22,7 @@ from persistence import sqlite_rows
 from persistence.api import Change, Compaction, Record, RoomStats, StoreCheck, StoredRoom
 from persistence.errors import StoreBroken, StoreClosed, StoreError, StoreUnavailable
 from persistence.failpoints import hit
-from persistence.sqlite_file import Database, open_database, translated
+from persistence.sqlite_file import Database, open_database, open_for_reading, translated
 
 BATCH_RECORDS = 256  # a transaction takes appends until it has this many records; one call is never split
 QUEUE_CALLS = 4096  # callers beyond it wait their turn on the event loop
@@ -64,16 +64,19 @@ _Outcome = tuple[asyncio.Future[Any], object]  # an exception as the object fail
 class SqliteStore:
     """A `Store` over one SQLite file. Use `await SqliteStore.open(path)`; one event loop only."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(QUEUE_CALLS)
         self._closing: asyncio.Task[None] | None = None
-        self._writer = _Writer(path, self._settle)
+        self._writer = _Writer(path, self._settle, open_for_reading if read_only else open_database)
 
     @classmethod
-    async def open(cls, path: Path) -> "SqliteStore":
-        """Open or create the store. Raises StoreInUse, SchemaTooNew, StoreUrlError, StoreUnavailable, StoreBroken."""
-        store = cls(path)
+    async def open(cls, path: Path, *, read_only: bool = False) -> "SqliteStore":
+        """Open or create the store; with `read_only`, one that is there, beside a server that writes to it.
+
+        Raises StoreInUse, SchemaTooNew, SchemaTooOld, StoreUrlError, StoreUnavailable, StoreBroken.
+        """
+        store = cls(path, read_only=read_only)
         await store._slots.acquire()
         opened: asyncio.Future[None] = store._loop.create_future()
         store._writer.start(opened)
@@ -155,7 +158,10 @@ class SqliteStore:
 class _Writer:
     """The thread. Only `queue`, `start` and `join` are used from outside it."""
 
-    def __init__(self, path: Path, settle: Callable[[Sequence[_Outcome]], None]) -> None:
+    def __init__(
+        self, path: Path, settle: Callable[[Sequence[_Outcome]], None], opener: Callable[[Path], Database]
+    ) -> None:
+        self._open = opener
         self.queue: SimpleQueue[_Job] = SimpleQueue()
         self._path = path
         self._settle = settle
@@ -176,7 +182,7 @@ class _Writer:
 
     def _main(self, opened: asyncio.Future[None]) -> None:
         try:
-            database = open_database(self._path)
+            database = self._open(self._path)
         except Exception as error:  # whatever it is, it belongs to the caller of open()
             self._settle([(opened, error)])
             return

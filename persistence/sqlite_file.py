@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from persistence.errors import SchemaTooNew, StoreBroken, StoreInUse, StoreUnavailable, StoreUrlError
+from persistence.errors import SchemaTooNew, SchemaTooOld, StoreBroken, StoreInUse, StoreUnavailable, StoreUrlError
 
 BUSY_TIMEOUT_MS = 5000
 _TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -51,7 +51,7 @@ class Database:
     connection: sqlite3.Connection
     path: Path
     schema: int
-    _lock: int
+    _lock: int | None
 
     def close(self) -> None:
         """Close the connection, then give up the lock. Never raises: there is nobody left to tell."""
@@ -59,7 +59,8 @@ class Database:
             self.connection.close()
         except sqlite3.Error:
             _log.exception("closing %s", self.path)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 def open_database(path: Path) -> Database:
@@ -81,6 +82,38 @@ def open_database(path: Path) -> Database:
         os.close(lock)
         raise
     return Database(connection, path, schema, lock)
+
+
+def open_for_reading(path: Path) -> Database:
+    """Open the database at `path` to read it, whether or not a server has it open; nothing is written, not even a
+    schema.
+
+    Raises StoreUrlError (no such file), SchemaTooNew, SchemaTooOld, StoreUnavailable, StoreBroken.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        raise StoreUrlError(f"there is no database {path}")
+    with translated(f"opening {path}"):
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000
+        )
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            schema, newest = schema_version(connection), _steps()[-1][0]
+        except BaseException:
+            connection.close()
+            raise
+    if schema != newest:
+        connection.close()
+        if schema > newest:
+            raise SchemaTooNew(_too_new(schema, newest))
+        raise SchemaTooOld(f"the database has schema {schema}, this syncd reads {newest}: run `syncd migrate` first")
+    return Database(connection, path, schema, None)
+
+
+def _too_new(schema: int, newest: int) -> str:
+    return f"the database has schema {schema}, this syncd knows up to {newest}: install a newer syncd"
 
 
 def migrate_database(path: Path) -> Sequence[str]:
@@ -179,7 +212,7 @@ def _migrate(connection: sqlite3.Connection) -> Sequence[str]:
     newest = steps[-1][0]
     current = schema_version(connection)
     if current > newest:
-        raise SchemaTooNew(f"the database has schema {current}, this syncd knows up to {newest}: install a newer syncd")
+        raise SchemaTooNew(_too_new(current, newest))
     applied = []
     for version, name, sql in steps:
         if version > current:

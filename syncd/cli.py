@@ -263,7 +263,7 @@ def import_(  # noqa: PLR0913, RUF100 - each argument is one option
         )
         return {"room": name, "records": done.records, "bytes": done.size}
 
-    facts = with_store(settings, work, create=True)
+    facts = with_store(settings, work, write=True)
     added = f"{name}: {facts['bytes']} bytes added" if facts["records"] else f"{name}: nothing new"
     _show(facts, as_json, added)
 

@@ -1,4 +1,4 @@
-"""Work on a store while no server has it open: opening it safely, listing and inspecting rooms."""
+"""Work on a store from the command line: reading beside a running server, writing while there is none."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,19 +19,19 @@ T = TypeVar("T")
 _SQLITE = "sqlite:///"
 
 
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], create: bool = False) -> T:
-    """Runs `work` on the open store and returns its result. Only `create` may make a database where there was none.
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, write: bool = False) -> T:
+    """Runs `work` on the open store and returns its result. Only with `write` may it write, or make a new database.
 
-    Raises `persistence.errors.StoreError`, among them `StoreInUse` while a server runs.
+    Raises `persistence.errors.StoreError`, with `write` among them `StoreInUse` while a server runs.
     """
     if settings.store.startswith("memory:"):
         raise StoreUrlError("memory:// holds nothing once its server has stopped; name a store with --store")
     path = Path(settings.store.removeprefix(_SQLITE))
-    if settings.store.startswith(_SQLITE) and not create and not path.is_file():
+    if settings.store.startswith(_SQLITE) and not write and not path.is_file():
         raise StoreUrlError(f"there is no database {path}; name another with --store")
 
     async def run() -> T:
-        opened = await open_store(settings.store)
+        opened = await open_store(settings.store, read_only=not write)
         try:
             return await work(opened)
         finally:

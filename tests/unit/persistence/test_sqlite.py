@@ -21,6 +21,7 @@ from persistence.api import Record
 from persistence.errors import (
     RecordTooLarge,
     SchemaTooNew,
+    SchemaTooOld,
     StoreBroken,
     StoreInUse,
     StoreUnavailable,
@@ -255,6 +256,30 @@ async def test_others_may_read_a_running_store(store: SqliteStore, path: Path) -
         assert reader.execute("SELECT count(*) FROM updates").fetchone() == (1,)
         await store.append([record(b"2")])  # the open read does not hold up the writer
         assert reader.execute("SELECT count(*) FROM updates").fetchone() == (1,)
+
+
+async def test_a_reader_sees_what_a_running_store_has_saved(store: SqliteStore, path: Path) -> None:
+    await store.append([record(b"1")])
+    reader = await open_store(f"sqlite:///{path}", read_only=True)
+    assert [update.data for update in (await reader.load(ROOM)).updates] == [b"1"]
+    await store.append([record(b"2")])
+    assert [update.data for update in (await reader.load(ROOM)).updates] == [b"1", b"2"]
+    with pytest.raises(StoreBroken):
+        await reader.append([record(b"3")])
+    await reader.close()
+    assert len((await store.load(ROOM)).updates) == 2
+
+
+async def test_a_reader_creates_and_migrates_nothing(path: Path) -> None:
+    with pytest.raises(StoreUrlError):
+        await open_store(f"sqlite:///{path}", read_only=True)
+    assert path.name not in os.listdir(path.parent)
+    with closing(sqlite3.connect(path)) as empty:
+        empty.execute("PRAGMA journal_mode = WAL")
+    with pytest.raises(SchemaTooOld):
+        await open_store(f"sqlite:///{path}", read_only=True)
+    with closing(sqlite3.connect(path)) as empty:
+        assert empty.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
 async def test_a_foreign_writer_makes_the_store_unavailable_but_does_not_break_it(

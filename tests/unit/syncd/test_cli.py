@@ -258,17 +258,30 @@ def test_fsck_finds_a_room_with_a_hole_and_one_of_nonsense(run: Run) -> None:
     assert re.search("nonsense", problems[1])
 
 
-def test_a_store_in_use_is_said_to_be(run: Run) -> None:
-    fill(("notes", document("x")))
+def beside_a_server(run: Run, *arguments: str) -> Outcome:
+    """The outcome of a command while something has the store open."""
 
     async def hold() -> Outcome:
         store = await open_store("sqlite:///syncd.db")
         try:
-            return await asyncio.to_thread(run, "inspect", "notes")
+            return await asyncio.to_thread(run, *arguments)
         finally:
             await store.close()
 
-    assert_one_line(asyncio.run(hold()), 1, rf"pid {os.getpid()}\).*Stop it first")
+    return asyncio.run(hold())
+
+
+def test_a_store_in_use_is_read(run: Run) -> None:
+    fill(("notes", document("x")))
+    assert beside_a_server(run, "inspect", "notes", "--json").json["room"] == "notes"
+    assert beside_a_server(run, "export", "notes", "--format", "text").out.strip() == "x"
+
+
+def test_a_store_in_use_is_not_written(run: Run, tmp_path: Path) -> None:
+    fill(("notes", document("x")))
+    update = tmp_path / "update"
+    update.write_bytes(document("y"))
+    assert_one_line(beside_a_server(run, "import", "notes", str(update)), 1, rf"pid {os.getpid()}\).*Stop it first")
 
 
 def test_migrate_says_what_it_did(run: Run) -> None:
