@@ -574,9 +574,9 @@ def test_nesting_beyond_measure_is_an_error() -> None:
 
 
 def test_what_the_engine_cannot_read_is_a_protocol_error() -> None:
-    hook = update(section(1, 0, item(7, b"\x05\x04hook", parent="x")))  # yrs reads no name behind it
+    confused = update(section(1, 0, string("a", parent="t")), section(2, 0, string("b", parent=(1, 0))))
     with pytest.raises(ProtocolError) as caught:
-        render([hook], "json")
+        render([confused], "json")
     assert caught.value.rule == "render"
 
 
