@@ -146,6 +146,9 @@ const commands = {
   }
 }
 
+// The driver is gone: so is the reason to be here.
+process.stdout.on('error', () => process.exit(1))
+
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
   let answer
   try {
