@@ -99,32 +99,49 @@ function forgetAbsent(awareness: Awareness): void {
   }
 }
 
-/** Connects a document. The events start with the first attempt; `destroy` ends everything. */
-export function connect(doc: Y.Doc, options: TransportOptions, events: TransportEvents): Transport {
-  const provider = createProvider(doc, options);
-  const handlers = provider.messageHandlers;
-  let uploaded = false;
-  let joined = false;
-  let fromSibling = false;
+/** Which part of the exchange with the server has happened on the socket that is open now. */
+class Exchange {
+  /** Set while a message from a sibling tab is being applied. */
+  fromSibling = false;
+  private uploaded = false;
+  private joined = false;
 
-  // Joined means: their state arrived (synced) and ours was asked for and sent. Runs after the message's own reply.
-  const settle = (): void => {
-    if (joined || !uploaded || !provider.synced) return;
-    joined = true;
-    events.joined();
+  constructor(
+    private readonly provider: WebsocketProvider,
+    private readonly events: TransportEvents,
+  ) {}
+
+  reset(): void {
+    this.uploaded = this.joined = false;
+  }
+
+  /** The server asked for what it lacks; the answer leaves when the message's handler has returned. */
+  asked(): void {
+    this.uploaded = true;
+  }
+
+  /** Joined means: their state arrived (synced), and ours was asked for and sent. */
+  readonly settle = (): void => {
+    if (this.joined || !this.uploaded || !this.provider.synced) return;
+    this.joined = true;
+    this.events.joined();
   };
+}
 
+/** Replaces the provider's handlers where syncd says more than the stock protocol. */
+function handleMessages(provider: WebsocketProvider, exchange: Exchange, events: TransportEvents): void {
+  const handlers = provider.messageHandlers;
   const stockSync = handlers[messageSync] as Handler;
   handlers[messageSync] = (encoder, decoder, self, overSocket, type) => {
     const asked = decoding.peekVarUint(decoder) === messageYjsSyncStep1;
-    fromSibling = !overSocket;
+    exchange.fromSibling = !overSocket;
     try {
       stockSync(encoder, decoder, self, overSocket, type);
     } finally {
-      fromSibling = false;
+      exchange.fromSibling = false;
     }
-    if (overSocket && asked) uploaded = true;
-    if (overSocket) queueMicrotask(settle);
+    if (overSocket && asked) exchange.asked();
+    if (overSocket) queueMicrotask(exchange.settle); // after the reply to this message
   };
   handlers[messageAuth] = (_encoder, decoder, _self, overSocket) => {
     const denial = decoding.readVarUint(decoder) === 0;
@@ -134,10 +151,28 @@ export function connect(doc: Y.Doc, options: TransportOptions, events: Transport
     const counter = decoding.readVarUint(decoding.createDecoder(decoding.readVarUint8Array(decoder)));
     if (overSocket) events.echoed(counter);
   };
+}
 
+function followConnection(provider: WebsocketProvider, exchange: Exchange, events: TransportEvents): void {
+  provider.on("status", ({ status }) => {
+    if (status === "connected") events.opened();
+    if (status === "disconnected") forgetAbsent(provider.awareness);
+  });
+  provider.on("connection-close", (event) => {
+    exchange.reset();
+    // The provider will come back with the same bytes and be closed again; people should know why.
+    if (event && UNACCEPTABLE.includes(event.code)) events.denied(event.reason);
+    const final = event !== null && !provider.shouldReconnect(event, provider);
+    if (!final) events.lost(); // else `closed` follows, with the reason
+  });
+  provider.on("closed", ({ code, reason }) => events.refused(code, reason));
+}
+
+/** Sends what a sibling tab handed over, and reports every change that this page's socket carries. */
+function followChanges(doc: Y.Doc, provider: WebsocketProvider, exchange: Exchange, events: TransportEvents): () => void {
   const onUpdate = (update: Uint8Array, origin: unknown): void => {
-    if (origin === provider && !fromSibling) return;
-    if (fromSibling) {
+    if (origin === provider && !exchange.fromSibling) return;
+    if (exchange.fromSibling) {
       const message = encoding.encode((encoder) => {
         encoding.writeVarUint(encoder, messageSync);
         writeUpdate(encoder, update);
@@ -147,34 +182,30 @@ export function connect(doc: Y.Doc, options: TransportOptions, events: Transport
     events.carried();
   };
   doc.on("update", onUpdate);
+  return () => doc.off("update", onUpdate);
+}
+
+function encodeBarrier(counter: number): Uint8Array {
+  return encoding.encode((encoder) => {
+    encoding.writeVarUint(encoder, messageSaved);
+    encoding.writeVarUint8Array(encoder, encoding.encode((inner) => encoding.writeVarUint(inner, counter)));
+  });
+}
+
+/** Connects a document. The events start with the first attempt; `destroy` ends everything. */
+export function connect(doc: Y.Doc, options: TransportOptions, events: TransportEvents): Transport {
+  const provider = createProvider(doc, options);
+  const exchange = new Exchange(provider, events);
+  handleMessages(provider, exchange, events);
+  followConnection(provider, exchange, events);
+  const releaseChanges = followChanges(doc, provider, exchange, events);
   publishOwnPresence(provider);
-
-  provider.on("status", ({ status }) => {
-    if (status === "connected") events.opened();
-    if (status === "disconnected") forgetAbsent(provider.awareness);
-  });
-  provider.on("connection-close", (event) => {
-    uploaded = joined = false;
-    // The provider will come back with the same bytes and be closed again; people should know why.
-    if (event && UNACCEPTABLE.includes(event.code)) events.denied(event.reason);
-    const final = event !== null && !provider.shouldReconnect(event, provider);
-    if (!final) events.lost(); // else `closed` follows, with the reason
-  });
-  provider.on("closed", ({ code, reason }) => events.refused(code, reason));
   provider.connect();
-
   return {
     awareness: provider.awareness,
-    sendBarrier: (counter) =>
-      sendToServer(
-        provider,
-        encoding.encode((encoder) => {
-          encoding.writeVarUint(encoder, messageSaved);
-          encoding.writeVarUint8Array(encoder, encoding.encode((inner) => encoding.writeVarUint(inner, counter)));
-        }),
-      ),
+    sendBarrier: (counter) => sendToServer(provider, encodeBarrier(counter)),
     destroy: () => {
-      doc.off("update", onUpdate);
+      releaseChanges();
       provider.destroy();
       provider.awareness.destroy();
     },

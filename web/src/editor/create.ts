@@ -191,8 +191,17 @@ function refuseHugePastes(host: HTMLElement, events: EditorEvents): void {
   );
 }
 
-/** Creates the editor inside `host`, which must be empty, bound to the text as it is now. */
-export function createEditor(host: HTMLElement, text: Text, awareness: Awareness, events: EditorEvents): Editor {
+/** Shows the names at carets for a moment whenever they move; returns what ends it. */
+function announceCarets(cursors: NamedCursors, awareness: Awareness): () => void {
+  const announce = ({ added, updated }: Record<string, number[]>): void => {
+    for (const id of [...(added ?? []), ...(updated ?? [])]) cursors.announce(String(id));
+  };
+  awareness.on("change", announce);
+  return () => awareness.off("change", announce);
+}
+
+/** The editor and its toolbar as elements, not yet bound to anything. */
+function mount(host: HTMLElement, events: EditorEvents): { quill: Quill; bar: HTMLElement } {
   const bar = createToolbar();
   const page = document.createElement("div");
   page.className = "page";
@@ -204,46 +213,44 @@ export function createEditor(host: HTMLElement, text: Text, awareness: Awareness
   quill.root.setAttribute("spellcheck", "true");
   makeAccessible(bar, () => quill.focus());
   quill.keyboard.addBinding({ key: "F10", altKey: true }, () => bar.querySelector<HTMLElement>("[tabindex='0']")?.focus());
-  guard(quill, text);
   refuseHugePastes(page, events);
+  return { quill, bar };
+}
 
+function replaceSelection(quill: Quill, insert: Delta): void {
+  const range = quill.getSelection(true);
+  quill.updateContents(new Delta().retain(range.index).delete(range.length).concat(insert), "user");
+  quill.setSelection(range.index + insert.length(), 0, "user");
+}
+
+/** Creates the editor inside `host`, which must be empty, bound to the text as it is now. */
+export function createEditor(host: HTMLElement, text: Text, awareness: Awareness, events: EditorEvents): Editor {
+  const { quill, bar } = mount(host, events);
+  guard(quill, text);
   const binding = bind(quill, text, awareness);
   const undoManager = new UndoManager(text, { trackedOrigins: new Set([binding]), captureTimeout: 500 });
   (quill.history as unknown as SharedHistory).follow(undoManager);
-  const releaseLastLine = keepLastLine(text, quill, binding);
-  const releaseEqual = keepEqual(text, quill, binding);
-  watchTitle(quill, (line) => events.onTitle(line));
   const cursors = quill.getModule("cursors") as NamedCursors;
-  const announce = ({ added, updated }: Record<string, number[]>): void => {
-    for (const id of [...(added ?? []), ...(updated ?? [])]) cursors.announce(String(id));
-  };
-  awareness.on("change", announce);
-
+  const releases = [
+    announceCarets(cursors, awareness),
+    keepLastLine(text, quill, binding),
+    keepEqual(text, quill, binding),
+    () => undoManager.destroy(),
+    () => binding.destroy(),
+    () => cursors.destroy(),
+  ];
+  watchTitle(quill, (line) => events.onTitle(line));
   return {
     setEditable: (editable) => {
       quill.enable(editable);
-      for (const control of bar.querySelectorAll("button")) control.disabled = !editable;
       bar.classList.toggle("off", !editable);
     },
-    insertImage: (address) => {
-      const range = quill.getSelection(true);
-      quill.updateContents(new Delta().retain(range.index).delete(range.length).insert({ image: address }), "user");
-      quill.setSelection(range.index + 1, 0, "user");
-    },
+    insertImage: (address) => replaceSelection(quill, new Delta().insert({ image: address })),
     insertImageFile: (file) => void insertFiles(quill, quill.getSelection(true), [file], events),
-    insertLink: (address, label) => {
-      const range = quill.getSelection(true);
-      quill.insertText(range.index, label, { link: address }, "user");
-      quill.setSelection(range.index + label.length, 0, "user");
-    },
+    insertLink: (address, label) => replaceSelection(quill, new Delta().insert(label, { link: address })),
     focus: () => quill.focus(),
     destroy: () => {
-      awareness.off("change", announce);
-      releaseLastLine();
-      releaseEqual();
-      undoManager.destroy();
-      binding.destroy();
-      cursors.destroy();
+      for (const release of releases) release();
       host.replaceChildren();
     },
   };

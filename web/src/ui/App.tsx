@@ -5,7 +5,7 @@ import type { Identity } from "../identity";
 import type { Session } from "../session";
 import { Banner } from "./Banner";
 import { CopyLink } from "./CopyLink";
-import { ImageDialog, LinkDialog } from "./Dialogs";
+import { Dialogs, type Question } from "./Dialogs";
 import { EditorPane } from "./EditorPane";
 import { People } from "./People";
 import { Status } from "./Status";
@@ -35,7 +35,7 @@ export function App({ session, identity, room, link }: AppProps) {
   const view = useSyncExternalStore(session.subscribe, session.view);
   const people = useSyncExternalStore(identity.subscribe, identity.people);
   const [title, setTitle] = useState("");
-  const [asking, setAsking] = useState<"image" | "link" | null>(null);
+  const [asking, setAsking] = useState<Question | null>(null);
   const [message, setMessage] = useMessage();
   const editor = useRef<Editor>(null);
   const forget = useCallback(() => void session.forget().then(() => location.reload()), [session]);
@@ -77,28 +77,7 @@ export function App({ session, identity, room, link }: AppProps) {
           </p>
         )}
       </main>
-      {asking === "image" && (
-        <ImageDialog
-          onAddress={(address) => {
-            closeDialog();
-            editor.current?.insertImage(address);
-          }}
-          onFile={(file) => {
-            closeDialog();
-            editor.current?.insertImageFile(file);
-          }}
-          close={closeDialog}
-        />
-      )}
-      {asking === "link" && (
-        <LinkDialog
-          onLink={(address, text) => {
-            closeDialog();
-            editor.current?.insertLink(address, text);
-          }}
-          close={closeDialog}
-        />
-      )}
+      <Dialogs asking={asking} editor={editor} close={closeDialog} />
       <div className="toast" role="alert" hidden={message === null}>
         {message}
       </div>

@@ -1,5 +1,7 @@
 /** The dialogs that add a picture or a link. */
-import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from "react";
+import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode, type RefObject } from "react";
+import { flushSync } from "react-dom";
+import type { Editor } from "../editor/create";
 import { IMAGE_TYPES, imageProblem, safeImage, safeLink } from "../editor/safe";
 
 interface FrameProps {
@@ -43,13 +45,43 @@ function Frame({ title, action, problem, children, submit, close }: FrameProps) 
   );
 }
 
+export type Question = "image" | "link";
+
+interface DialogsProps {
+  readonly asking: Question | null;
+  readonly editor: RefObject<Editor | null>;
+  close(): void;
+}
+
+/** The dialog that is open, if one is; its answer goes to the editor. */
+export function Dialogs({ asking, editor, close }: DialogsProps) {
+  // The dialog goes first: while it is open, the editor cannot have the focus.
+  const answer = (act: (target: Editor) => void): void => {
+    flushSync(close);
+    if (editor.current) act(editor.current);
+  };
+  if (asking === "image") {
+    return (
+      <ImageDialog
+        onAddress={(address) => answer((target) => target.insertImage(address))}
+        onFile={(file) => answer((target) => target.insertImageFile(file))}
+        close={close}
+      />
+    );
+  }
+  if (asking === "link") {
+    return <LinkDialog onLink={(address, text) => answer((target) => target.insertLink(address, text))} close={close} />;
+  }
+  return null;
+}
+
 interface ImageDialogProps {
   onAddress(address: string): void;
   onFile(file: File): void;
   close(): void;
 }
 
-export function ImageDialog({ onAddress, onFile, close }: ImageDialogProps) {
+function ImageDialog({ onAddress, onFile, close }: ImageDialogProps) {
   const [address, setAddress] = useState("");
   const [file, setFile] = useState<File | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
@@ -90,7 +122,7 @@ interface LinkDialogProps {
   close(): void;
 }
 
-export function LinkDialog({ onLink, close }: LinkDialogProps) {
+function LinkDialog({ onLink, close }: LinkDialogProps) {
   const [address, setAddress] = useState("");
   const [text, setText] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
