@@ -26,7 +26,7 @@ CRDT_SOURCES := $(wildcard crdt/*.py)
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
 .PHONY: run
 run: $(VENV)/.run $(WEB_CLIENT) ## Start the server and its web client at http://127.0.0.1:8000 (PORT=… to change)
@@ -40,13 +40,16 @@ run-compiled: $(VENV)/.dev $(WEB_CLIENT) build/compiled/.done ## The same with c
 
 .PHONY: test
 test: apt $(VENV)/.dev $(NODE_STAMPS) $(WEB_CLIENT) ## Install what is missing and run every check and every test
-	@$(MAKE) check
+	@$(MAKE) lint unit-compiled
 	if [ -f web/package.json ]; then echo "== web tests"; npm --prefix web run test --if-present; fi
 	echo "== the whole test-suite"
 	$(BIN)/pytest -q
 
 .PHONY: check
-check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types, layers, unit tests pure and compiled
+check: lint unit unit-compiled ## The quick gate: format, lint, types, layers, unit tests pure and compiled
+
+.PHONY: lint
+lint: $(VENV)/.dev # Everything that only reads the code
 	@echo "== ruff"
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -56,9 +59,15 @@ check: $(VENV)/.dev build/compiled/.done ## The quick gate: format, lint, types,
 	echo "== import-linter"
 	$(BIN)/lint-imports
 	if [ -x web/node_modules/.bin/tsc ]; then echo "== tsc"; (cd web && node_modules/.bin/tsc --noEmit); fi
-	echo "== unit tests, pure Python"
+
+.PHONY: unit
+unit: $(VENV)/.dev # Unit tests; `make test` runs them as part of the whole suite instead
+	@echo "== unit tests, pure Python"
 	$(BIN)/pytest -q -n $(JOBS) -m "$(QUICK)" tests/unit $(wildcard tests/model) $(wildcard tests/test_*.py)
-	echo "== unit tests of crdt, compiled"
+
+.PHONY: unit-compiled
+unit-compiled: $(VENV)/.dev build/compiled/.done
+	@echo "== unit tests of crdt, compiled"
 	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -n $(JOBS) -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(COMPILED_TESTS)
 
 .PHONY: bench
