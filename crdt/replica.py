@@ -67,20 +67,22 @@ class Held:
     """An update that waits for clocks the document does not have.
 
     Attributes:
-        sources: who sent it; the first counts as its author.
+        source: who sent it first; counts as its author.
+        senders: all who sent it and are still here.
         waits_for: one (client, clock) that it lacks.
     """
 
-    __slots__ = ("data", "sources", "waits_for")
+    __slots__ = ("data", "senders", "source", "waits_for")
 
     def __init__(self, data: bytes, source: object, waits_for: tuple[int, int]) -> None:
         self.data = data
-        self.sources: list[object] = [source]
+        self.source = source
+        self.senders: list[object] = [source]
         self.waits_for = waits_for
 
     def is_from(self, source: object) -> bool:
         """Whether `source` sent it."""
-        return any(sender is source for sender in self.sources)
+        return any(sender is source for sender in self.senders)
 
 
 class Piece:
@@ -340,15 +342,30 @@ class Replica:
         for held in self.held:
             if held.data == data:
                 if not held.is_from(source):
-                    held.sources.append(source)
+                    held.senders.append(source)
                 return True
-        limits = self.limits
-        if len(self.held) >= limits.held_updates or self.held_size + len(data) > limits.held_bytes:
+        if not self._may_hold(len(data)):
+            self._drop_orphans()
+        if not self._may_hold(len(data)):
             return False
         assert waits_for is not None, "a rest always waits for something"
         self.held.append(Held(data, source, waits_for))
         self.held_size += len(data)
         return True
+
+    def _may_hold(self, size: int) -> bool:
+        limits = self.limits
+        return len(self.held) < limits.held_updates and self.held_size + size <= limits.held_bytes
+
+    def _drop_orphans(self) -> None:
+        """Make room: forget what nobody who is still here sent. Those who sent it still have it."""
+        self.held = [held for held in self.held if held.senders]
+        self.held_size = sum(len(held.data) for held in self.held)
+
+    def leave(self, source: object) -> None:
+        """A sender is gone. What it sent too early stays as long as there is room for it."""
+        for held in self.held:
+            held.senders = [sender for sender in held.senders if sender is not source]
 
     def _retry_held(self) -> None:
         """Admit what the last accepted update made complete, until nothing moves."""
@@ -362,7 +379,7 @@ class Replica:
                 moved = True
                 cut = split(held.data, self.index)
                 if cut.ready is not None:
-                    self._accept(cut.ready, parse_update(cut.ready), held.sources[0])
+                    self._accept(cut.ready, parse_update(cut.ready), held.source)
                 self.held_size -= len(held.data)
                 if cut.rest is None:
                     self.held.remove(held)

@@ -314,6 +314,7 @@ class Room:
         self.connections.discard(connection)
         self.set_live(connection, False)
         if connection.session is not None:
+            self.replica.leave(connection.session)
             self.presence.leave(connection.session, now, clean)
             self.wake_presence()
         self._postponing.discard(connection)

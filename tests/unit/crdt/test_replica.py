@@ -135,6 +135,21 @@ def test_everybody_who_sent_what_waits_is_remembered() -> None:
     assert [source for _, source in replica.pending] == ["third", ME]
 
 
+def test_what_a_gone_sender_left_waits_until_its_place_is_needed() -> None:
+    replica = Replica(Limits(held_updates=2))
+    early = [update(section(client, 1, gc(1))) for client in (1, 2, 3)]
+    replica.receive(early[0], ME)
+    replica.receive(early[1], ME)
+    replica.receive(early[1], YOU)
+    replica.leave(ME)
+    assert len(replica.held) == 2
+    assert replica.receive(early[2], YOU) is Outcome.HELD
+    assert [held.data for held in replica.held] == [early[1], early[2]]
+    assert replica.held_size == len(early[1]) + len(early[2])
+    replica.receive(update(section(2, 0, gc(1))), YOU)
+    assert [source for _, source in replica.pending] == [YOU, ME], "whoever sent it first wrote it"
+
+
 @pytest.mark.parametrize("limits", [Limits(held_updates=2), Limits(held_bytes=16)])
 def test_what_waits_is_bounded(limits: Limits) -> None:
     replica = Replica(limits)
