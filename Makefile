@@ -72,8 +72,7 @@ unit-compiled: $(VENV)/.dev build/compiled/.done
 
 .PHONY: bench
 bench: $(VENV)/.dev build/compiled/.done ## Measure the cost of a keystroke inside crdt, pure Python and compiled
-	@$(BIN)/python bench/hot_path.py
-	PYTHONPATH=build/compiled $(BIN)/python bench/hot_path.py
+	@$(BIN)/python -m bench.validator
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and apply the safe lint fixes
