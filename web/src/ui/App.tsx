@@ -40,7 +40,7 @@ export function App({ session, identity, room, link }: AppProps) {
   const editor = useRef<Editor>(null);
   const forget = useCallback(() => void session.forget().then(() => location.reload()), [session]);
   const closeDialog = useCallback(() => setAsking(null), []);
-  const shown = title.slice(0, 120) || "Untitled document";
+  const shown = (title || (view.ready ? "Untitled document" : room)).slice(0, 120);
   useEffect(() => {
     document.title = `${shown} – syncd`;
   }, [shown]);
