@@ -64,7 +64,7 @@ def fold(blocks: Sequence[bytes], updates: Sequence[bytes], chunk_bytes: int = C
     opened = [Block.from_bytes(data) for data in blocks]
     merged = merge([chunk.data for block in opened for chunk in block.chunks] + list(updates))
     block = build(merged, chunk_bytes)
-    _verify(block, opened, updates)
+    verify(block, opened, updates)
     return block.to_bytes()
 
 
@@ -310,8 +310,12 @@ def _outside(ranges: RangeSet, pieces: list[Piece] | None) -> list[tuple[int, in
     return ranges.within(0, pieces[0].clock)
 
 
-def _verify(block: Block, blocks: list[Block], updates: Sequence[bytes]) -> None:
-    """The new block's bytes parse, hold what its directory says, and cover every input."""
+def verify(block: Block, blocks: list[Block], updates: Sequence[bytes]) -> None:
+    """Check that a new block's bytes parse, hold what its directory says, and cover all that it was made of.
+
+    Raises:
+        ProtocolError: `verify` when they do not.
+    """
     index = Index()
     for chunk in block.chunks:
         update = parse_update(chunk.data)

@@ -147,7 +147,8 @@ class Session:
             elif kind == AWARENESS:
                 self._awareness(payload, now)
             elif kind == SAVED:
-                self.barriers.append(payload)
+                if not self._warned:  # what was refused will never be saved, so nothing after it may be called so
+                    self.barriers.append(payload)
             elif kind == QUERY_AWARENESS:
                 asked = True
             else:

@@ -183,5 +183,5 @@ async def _slices(args: Sequence[str | Sequence[bytes]]) -> AsyncIterator[memory
 def _environment() -> dict[str, str]:
     """What the child needs and nothing else: it handles hostile bytes and has no business with our secrets."""
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    paths = [str(Path(__file__).resolve().parent.parent), *filter(None, sys.path)]
+    paths = [*filter(None, sys.path), str(Path(__file__).resolve().parent.parent)]
     return {**passed, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from pycrdt import Text
 
-from crdt import fold as folding
 from crdt.block import Block, unpack
 from crdt.errors import ProtocolError
-from crdt.fold import MAX_RUN, fold
+from crdt.fold import MAX_RUN, build, fold, verify
 from crdt.structs import Parts
 from crdt.update import parse_update
 from tests.unit.crdt.build import any_item, author, content, erased, gc, item, num, section, seen, string, typed, update
@@ -141,17 +140,17 @@ def test_a_circle_is_refused() -> None:
         fold([], [update(section(2, 0, string("x", (3, 0))), section(3, 0, string("y", (2, 0))))])
 
 
-def test_a_result_that_lacks_something_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_lacks_something_is_refused() -> None:
     whole = update(section(1, 0, string("ab")), section(2, 0, gc(1)), deletes={2: [(0, 1)], 1: [(0, 1)]})
-    old = fold([], [whole])
+    old = build(whole)
+    verify(old, [old], [whole])
     for lost in (
         update(section(1, 0, string("ab")), deletes={1: [(0, 1)]}),
         update(section(1, 0, string("ab")), section(2, 0, gc(1)), deletes={1: [(0, 1)]}),
     ):
-        monkeypatch.setattr(folding, "merge", lambda _, lost=lost: lost)
         for blocks, updates in (([old], []), ([], [whole])):
             with pytest.raises(ProtocolError, match="verify"):
-                fold(blocks, updates)
+                verify(build(lost), blocks, updates)
 
 
 def test_deletes_of_earlier_blocks_come_last() -> None:

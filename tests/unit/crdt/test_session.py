@@ -24,6 +24,7 @@ from crdt.wire import (
     UPDATE,
     awareness_message,
     read_messages,
+    saved_message,
     sync_message,
 )
 from tests.unit.crdt.build import author, content, gc, section, state_vector, string, typed, update
@@ -353,6 +354,14 @@ def test_a_reader_that_types_is_told_once() -> None:
     assert peer.got[0].startswith(DENIED)
     assert peer.counted.updates_forbidden == 2
     assert room.replica.pending == []
+
+
+def test_nothing_is_called_saved_after_a_refused_write() -> None:
+    peer = Room().enter(may_write=False)
+    peer.send(saved_message(b"1"))
+    peer.send(peer.type("a"))
+    peer.send(saved_message(b"2"))
+    assert peer.session.barriers == [b"1"]
 
 
 def test_a_reader_that_repeats_the_document_is_not_told() -> None:
