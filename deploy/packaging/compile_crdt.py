@@ -13,21 +13,19 @@ from mypyc.build import mypycify
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
 
-MODULES = tuple(
-    [
-        "varint",
-        "structs",
-        "update",
-        "index",
-        "gate",
-        "merge",
-        "block",
-        "fold",
-        "wire",
-        "awareness",
-        "session",
-        "replica",
-    ]
+MODULES = (
+    "varint",
+    "structs",
+    "update",
+    "index",
+    "gate",
+    "merge",
+    "block",
+    "fold",
+    "wire",
+    "awareness",
+    "session",
+    "replica",
 )
 """The modules of `crdt` that are compiled: what runs per message or per struct, in serving or in compaction."""
 
