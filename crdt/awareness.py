@@ -66,8 +66,9 @@ class Heard:
         dropped: echoes and stale states.
         refused: rule -> count of entries that were not allowed.
         contested: owners of ids that somebody else claimed just now; ping them.
-        revive: update to send back to the sender alone: its id was announced as gone at the clock it still uses, so its
-            peers would not take it back; told that it is gone, a client raises its clock and announces itself again.
+        revive: update to send back to the sender alone: its id was announced as gone at the clock it still uses (or may
+            have been, before we were started), so its peers would not take it back; told that it is gone, a client
+            raises its clock and announces itself again.
     """
 
     __slots__ = ("changed", "contested", "dropped", "refused", "revive")
@@ -123,11 +124,21 @@ class Presence:
         ids_per_owner: how many client ids one connection may speak for.
         timeout: seconds after which a state that is not renewed is gone (30 in y-protocols).
         grace: seconds a state outlives a connection that broke, so that a reconnect does not flicker.
+        forgot_at: when this server last forgot everybody, by its start; until `timeout` after it, an id that is new
+            to us may be one that the others in the room have seen leave.
     """
 
-    __slots__ = ("dirty", "entries", "grace", "ids_per_owner", "max_bytes", "owned", "timeout")
+    __slots__ = ("dirty", "entries", "forgot_at", "grace", "ids_per_owner", "max_bytes", "owned", "timeout")
 
-    def __init__(self, max_bytes: int, ids_per_owner: int, timeout: float = 30.0, grace: float = 2.0) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        ids_per_owner: int,
+        timeout: float = 30.0,
+        grace: float = 2.0,
+        forgot_at: float = float("-inf"),
+    ) -> None:
+        self.forgot_at = forgot_at
         self.max_bytes = max_bytes
         self.ids_per_owner = ids_per_owner
         self.timeout = timeout
@@ -231,6 +242,8 @@ class Presence:
         heard.changed += 1
         if entry is None:
             entry = self.entries[client] = Entry(clock, state)
+            if clock and now - self.forgot_at < self.timeout:
+                heard.revive.append((client, clock, NULL))
         elif entry.state is None and clock == entry.clock:
             heard.revive.append((client, clock, NULL))
         self._own(entry, owner)

@@ -132,6 +132,7 @@ class Node:
         )
         self._store: Store | None = None
         self._durable = False
+        self._started = 0.0
         self.registry: Registry | None = None
         self._log: LogWriter | None = None
         self._sandbox: Sandbox | None = None
@@ -145,6 +146,7 @@ class Node:
         Raises:
             StoreError: when the store cannot be opened.
         """
+        self._started = time.monotonic()
         self._store = await open_store(self.settings.store)
         self._durable = (await self._store.check()).durable
         self._sandbox = Sandbox()
@@ -328,6 +330,7 @@ class Node:
             settings.presence_ids_per_connection,
             settings.presence_timeout,
             settings.presence_grace,
+            self._started,
         )
         return Room(name, self._limits, presence, self.stats, self._pace, self._log.note, durable=self._durable)
 

@@ -188,6 +188,15 @@ def test_a_quick_reconnect_does_not_flicker(clock: int) -> None:
     assert table.sent() == [(7, clock, None)]
 
 
+def test_after_a_restart_an_id_that_is_new_to_us_may_be_an_old_one() -> None:
+    """The others saw it leave at its clock when they lost the server, and would not take it back at that clock."""
+    presence = Presence(200, 1, timeout=30.0, forgot_at=100.0)
+    assert presence.receive(encode_awareness([(7, 5, b"1")]), A, 101.0).revive == [(7, 5, b"null")]
+    assert presence.receive(encode_awareness([(7, 6, b"1")]), A, 101.1).revive == []
+    assert presence.receive(encode_awareness([(8, 0, b"{}")]), B, 102.0).revive == [], "a fresh client has clock 0"
+    assert presence.receive(encode_awareness([(9, 5, b"1")]), C, 130.0).revive == [], "by now clients have renewed"
+
+
 def test_somebody_who_was_announced_as_gone_is_told_so() -> None:
     """At the clock it was removed at no peer would take it back; told that it is gone, a client raises its clock."""
     table = Table()
