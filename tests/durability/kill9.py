@@ -32,6 +32,10 @@ SETTINGS = {
 }
 
 
+ROUNDS_PER_ROOM = 5
+"""Then the clients move on: they read the whole text for each token, and would write ever more slowly."""
+
+
 class LoadError(Exception):
     """The Node process failed, or a client met something that must not be."""
 
@@ -89,11 +93,14 @@ class Experiment:
         self.random = Random(seed)
         self.clients = clients
         self.server = ServerProcess(folder, SETTINGS)
-        self.ledgers = {f"durability {index}/ä": Ledger() for index in range(rooms)}
+        self.rooms = rooms
+        self.ledgers: dict[str, Ledger] = {}
 
     def round(self, load: Load, number: int) -> Tally:
-        """Write, kill, start again, look."""
-        rooms = list(self.ledgers)
+        """Write, kill, start again, look at the rooms written to and at all before them."""
+        rooms = [f"durability {number // ROUNDS_PER_ROOM}.{index}/ä" for index in range(self.rooms)]
+        for room in rooms:
+            self.ledgers.setdefault(room, Ledger())
         load.call("load", url=self.server.url, rooms=rooms, clients=self.clients, round=number, seed=self.seed)
         time.sleep(self.random.uniform(0.1, 1.5))
         self.server.kill()
@@ -101,7 +108,7 @@ class Experiment:
         for note in load.call("stop"):
             tally.add(self.ledgers[note["room"]].note(note["inserted"], note["deleted"]))
         self.server.start()
-        for found in load.call("read", url=self.server.url, rooms=rooms):
+        for found in load.call("read", url=self.server.url, rooms=list(self.ledgers)):
             tally.add(self.ledgers[found["room"]].check(found["text"], found["keys"], found["pending"]))
         return tally
 
