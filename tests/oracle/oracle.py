@@ -7,6 +7,7 @@ The rules of comparison are Yjs's own: content of all root types, state vector, 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
@@ -48,7 +49,9 @@ class History:
 
 
 def missing() -> str | None:
-    """Why the oracle cannot run here, or None."""
+    """Why tests that need the oracle are skipped here, or None. In CI nothing is skipped: they fail."""
+    if os.environ.get("CI"):
+        return None
     if shutil.which("node") is None:
         return "node is not installed"
     if not PACKAGES.exists():
