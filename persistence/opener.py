@@ -27,6 +27,11 @@ async def open_store(url: str, *, read_only: bool = False) -> Store:
     return await SqliteStore.open(_sqlite_path(url), read_only=read_only)
 
 
+def database_path(url: str) -> Path | None:
+    """The file that `url` names; None for a store that is not one file. Raises StoreUrlError for an unknown URL."""
+    return None if url == _MEMORY else _sqlite_path(url)
+
+
 def migrate(url: str) -> Sequence[str]:
     """Bring the schema of the store at `url` up to date; return the names of the steps applied. Blocks."""
     if url == _MEMORY:

@@ -9,8 +9,8 @@ from typing import Literal
 
 from auth.authenticator import verification_keys
 from auth.errors import KeyUnusable
-from persistence.errors import StoreError, StoreInUse
-from persistence.opener import open_store
+from persistence.errors import SchemaTooOld, StoreError
+from persistence.opener import database_path, open_store
 from persistence.sandbox import Sandbox
 from syncd.config import Settings, unknown_variables
 from syncd.metrics import build_facts
@@ -86,10 +86,16 @@ def _files(settings: Settings) -> Finding:
 
 
 async def _store(settings: Settings) -> Finding:
+    """Looks without touching: an examination creates no database and does not disturb a server that has it open."""
+    path = database_path(settings.store)
+    if path is not None and not path.exists():
+        if os.access(path.parent, os.W_OK):
+            return Finding("store", "ok", f"no database {path} yet; the server makes one")
+        return Finding("store", "failed", f"cannot make a database in {path.parent}")
     try:
-        store = await open_store(settings.store)
-    except StoreInUse as error:
-        return Finding("store", "ok", f"in use: {error}")
+        store = await open_store(settings.store, read_only=path is not None)
+    except SchemaTooOld as error:
+        return Finding("store", "ok", f"{error}, or let the server do so")
     except StoreError as error:
         return Finding("store", "failed", str(error))
     try:

@@ -3,20 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from crdt.ids import RoomId
 from persistence.api import RoomStats, Store, StoredRoom
 from persistence.errors import StoreUrlError
-from persistence.opener import open_store
+from persistence.opener import database_path, open_store
 from persistence.sandbox import Sandbox
 from syncd.config import Settings
 from syncd.export import open_replica
 
 T = TypeVar("T")
-
-_SQLITE = "sqlite:///"
 
 
 def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, write: bool = False) -> T:
@@ -26,8 +23,8 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, wri
     """
     if settings.store.startswith("memory:"):
         raise StoreUrlError("memory:// holds nothing once its server has stopped; name a store with --store")
-    path = Path(settings.store.removeprefix(_SQLITE))
-    if settings.store.startswith(_SQLITE) and not write and not path.is_file():
+    path = database_path(settings.store)
+    if path is not None and not write and not path.is_file():
         raise StoreUrlError(f"there is no database {path}; name another with --store")
 
     async def run() -> T:

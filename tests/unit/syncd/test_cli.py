@@ -304,6 +304,16 @@ def test_doctor_masks_secrets_and_finds_nothing_wrong(run: Run, monkeypatch: pyt
     assert {check["name"] for check in report["checks"]} >= {"build", "access", "store", "sandbox", "address"}
 
 
+def test_doctor_leaves_no_database_behind(run: Run) -> None:
+    (store,) = [check for check in run("doctor", "--json").json["checks"] if check["name"] == "store"]
+    assert store["state"] == "ok"
+    assert "yet" in store["detail"]
+    assert run("rooms").code == 2, "there is still no database"
+    fill(("notes", document("x")))
+    (store,) = [check for check in beside_a_server(run, "doctor", "--json").json["checks"] if check["name"] == "store"]
+    assert store["detail"].startswith("sqlite, schema")
+
+
 def test_doctor_finds_a_key_that_does_not_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNCD_AUTH", "external")
     monkeypatch.setenv("SYNCD_JWT_PUBLIC_KEY", "absent.pem")
