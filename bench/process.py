@@ -1,18 +1,14 @@
-"""A syncd server as a child process, with the figures the kernel keeps of it."""
+"""A syncd server with a folder of its own, for measurements of syncd alone."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from signal import SIGTERM, Signals
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-READY: Final = "syncd is ready at http://"
+from bench.servers.syncd import SyncdServer
 
 
 class Syncd:
@@ -25,9 +21,7 @@ class Syncd:
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.settings = dict(settings or {})
-        self.address = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._server = SyncdServer(settings=settings)
 
     def __enter__(self) -> Self:
         self.start()
@@ -39,53 +33,35 @@ class Syncd:
         self.stop()
 
     @property
+    def address(self) -> str:
+        """`host:port`; empty when it does not run."""
+        return self._server.address
+
+    @property
     def pid(self) -> int:
         """Process id."""
-        assert self._process is not None
-        return self._process.pid
+        return self._server.pid
 
     def url(self, room: str) -> str:
         """Websocket address of a room."""
         return f"ws://{self.address}/ws/{room}"
 
     def start(self) -> None:
-        """Start and wait for the line that says where it listens.
+        """Start and wait until it accepts connections.
 
         Raises:
             RuntimeError: when it ends instead.
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCD_")}
-        with (self.folder / "server.log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "syncd", "serve", "--port", "0", "--no-web"],
-                env={**inherited, "SYNCD_STORE": f"sqlite:///{self.folder / 'syncd.db'}", **self.settings},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(READY):
-                self.address = line.removeprefix(READY).strip()
-                return
-        raise RuntimeError(f"syncd did not start; see {self.folder / 'server.log'}")
+        self._server.start(self.folder)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+    def stop(self, how: Signals = SIGTERM) -> int:
         """End it and return its exit code."""
-        if self._process is None:
-            return 0
-        self._process.send_signal(how)
-        code = self._process.wait(60)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._process = None
-        return code
+        return self._server.stop(how)
 
     def cpu(self) -> float:
-        """CPU seconds used so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """CPU seconds used so far by it and its children."""
+        return self._server.cpu()
 
     def memory(self) -> int:
-        """Resident memory in bytes."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        """Memory of it and its children in bytes (PSS)."""
+        return self._server.memory()

@@ -1,0 +1,1 @@
+"""The servers that are measured: installed, started and ended the same way."""
