@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -131,6 +132,8 @@ class ServerProcess:
                 stderr=log,
                 start_new_session=True,
             )
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most, most))  # thousands of connections
         self._await(port, folder / "server.log", seconds)
         self.address = f"{HOST}:{port}"
 
@@ -143,9 +146,9 @@ class ServerProcess:
             except OSError:
                 time.sleep(0.02)
             else:
-                if self._process.poll() is None:  # else it was somebody else who answered at this port
+                if not _has_ended(self._process.pid):  # else it was somebody else who answered at this port
                     return
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if _has_ended(self._process.pid) or time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
                 raise RuntimeError(f"{self.name} did not start:\n{_tail(log)}")
 
@@ -154,10 +157,12 @@ class ServerProcess:
         process, self._process, self.address = self._process, None, ""
         if process is None:
             return 0
-        process.send_signal(how)
+        # It is reaped last: until then its id, which is that of the group as well, cannot be given to anybody else.
         try:
-            # Not reaped yet: its id, which is that of the group as well, cannot be given to anybody else.
-            _await_exit(process.pid, seconds)
+            os.kill(process.pid, how)
+            deadline = time.monotonic() + seconds
+            while not _has_ended(process.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
@@ -176,12 +181,9 @@ class ServerProcess:
         return sum(map(cpu_of, self.pids()))
 
 
-def _await_exit(pid: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
-            return
-        time.sleep(0.01)
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended, without reaping it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def _tail(log: Path, lines: int = 20) -> str:
