@@ -173,11 +173,9 @@ void send_presence(struct connection *c, uint32_t clock)
     c->presence[c->self->index] = clock * 2 + 1;
 }
 
-/* Message 102: the server sends it back when everything before it is on disk. */
+/* Message 102, right behind an edit: the server sends it back when everything before it is on disk. */
 void send_barrier(struct connection *c)
 {
-    if (c->written == c->barriers_at)
-        return;
     static struct bytes number;
     number.size = 0;
     bytes_uint(&number, c->barriers);
@@ -186,7 +184,6 @@ void send_barrier(struct connection *c)
     message_send(c);
     c->barrier_due = realloc(c->barrier_due, (c->barriers + 1) * sizeof *c->barrier_due);
     c->barrier_due[c->barriers++] = run.plan.due[c->self->edits + c->written - 1];
-    c->barriers_at = c->written;
     run.barriers_open++;
 }
 
@@ -343,16 +340,21 @@ static void read_update(struct connection *c, struct reader r)
 static void answer_step1(struct connection *c, struct reader vector)
 {
     static struct bytes update;
-    uint32_t first = 0;
+    uint32_t first = 0, there = 0;
     for (uint64_t left = read_uint(&vector); left && !vector.failed; left--) {
         uint64_t client = read_uint(&vector), clock = read_uint(&vector);
+        uint32_t value = plan_find(client);
         if (c->self && client == c->self->id)
             first = (uint32_t)clock;
+        if (value != NOBODY && (value & DOCUMENT) && clock >= run.plan.document_state[value & ~DOCUMENT].end)
+            there++;
     }
     if (c->role == SEEDER && run.plan.document) {
-        send_sync(c, STEP2, run.plan.document, run.plan.document_size);
         c->document_sent = true;
-        return;
+        if (there < run.plan.document_clients) { /* else the room was filled before: in pieces, if it is large */
+            send_sync(c, STEP2, run.plan.document, run.plan.document_size);
+            return;
+        }
     }
     update.size = 0;
     write_typed(&update, c->self ? c->self->id : 0, first, c->written);
