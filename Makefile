@@ -74,6 +74,13 @@ unit-compiled: $(VENV)/.dev build/compiled/.done
 bench: $(VENV)/.dev build/compiled/.done ## Measure the cost of a keystroke inside crdt, pure Python and compiled
 	@$(BIN)/python -m bench.validator
 
+.PHONY: bench-tools
+bench-tools: build/bench/load build/bench/relay ## Build the load generator and the relay of the benchmarks (C)
+
+build/bench/load build/bench/relay &: $(wildcard bench/load/*.c bench/load/*.h) bench/load/build.sh
+	@bench/load/build.sh
+	touch build/bench/load build/bench/relay
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and apply the safe lint fixes
 	@$(BIN)/ruff format .

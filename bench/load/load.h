@@ -68,8 +68,9 @@ struct connection {
     uint32_t ahead_count;
     struct ahead *ahead;
     uint32_t *presence;             /* of each client: clock of its state * 2 + whether it has one */
-    uint32_t barriers, barriers_at; /* sent; edits written at the last */
-    uint32_t *barrier_due;
+    uint32_t barriers;              /* messages 102 it has sent */
+    uint32_t *barrier_due;          /* when the edit before each was due; NOBODY once it has come back */
+    bool barrier_wanted;            /* behind its next edit */
     bool step2, document_sent;
     uint64_t missing;               /* clocks of the document it has not got */
     uint64_t bytes, bytes_at_sync;

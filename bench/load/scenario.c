@@ -262,6 +262,9 @@ static void do_edit(struct event e, uint32_t now)
         return;
     send_edit(c);
     shards_sent(c->self, c->written);
+    if (c->barrier_wanted)
+        send_barrier(c);
+    c->barrier_wanted = false;
     int at = step_at(e.due);
     (c->room->probe ? &run.probe[at > 0] : &run.step[at])->sent++;
     if (at > 0)
@@ -313,8 +316,7 @@ static void act(struct event e, uint32_t now)
         push_next(e);
         break;
     case SAVE:
-        if (c->state == OPEN)
-            send_barrier(c);
+        c->barrier_wanted = true;
         e.due += (uint32_t)(1e6 / run.config.barriers);
         push_next(e);
         break;
