@@ -263,46 +263,57 @@ static void learn_ahead(struct connection *c, uint32_t index, uint32_t first, ui
     c->ahead[c->ahead_count++] = whole;
 }
 
-/* Clocks [first, end) are in a message. */
+/* A writer's own edits that the server sends back to it. */
+static void echoed(struct connection *c, uint64_t first, uint64_t end)
+{
+    first = first > c->echoed ? first : c->echoed;
+    for (; first < end && first < c->written; first++)
+        run.echoes += !c->room->probe && step_at(run.plan.due[c->self->edits + first]) > 0;
+    c->echoed = first > c->echoed ? (uint32_t)first : c->echoed;
+}
+
+/* Where a client id stands in c->known; NOBODY when its edits are none that this connection waits for. */
+static uint32_t place_of(const struct connection *c, uint32_t value, uint64_t edits)
+{
+    if (value & DOCUMENT) {
+        uint32_t place = c->room->writers + (value & ~DOCUMENT);
+        return place < c->known_size ? place : NOBODY;
+    }
+    const struct participant *writer = &run.plan.participant[value];
+    if (&run.plan.room[writer->room] == c->room && writer->index < c->room->writers)
+        return writer->index;
+    run.misrouted += edits;
+    return NOBODY;
+}
+
+/* Clocks [first, end) of a client are in a message. */
 static void learn(struct connection *c, uint32_t value, uint64_t first, uint64_t end)
 {
     if (first == end || value == NOBODY)
         return;
-    uint32_t index;
-    if (value & DOCUMENT) {
-        index = c->room->writers + (value & ~DOCUMENT);
-    } else {
-        const struct participant *writer = &run.plan.participant[value];
-        index = writer->index;
-        if (&run.plan.room[writer->room] != c->room || index >= c->room->writers) {
-            run.misrouted += end - first;
-            return;
-        }
-        if (writer == c->self) {
-            if (end > c->echoed) {
-                run.echoes += end - (first > c->echoed ? first : c->echoed);
-                c->echoed = (uint32_t)end;
-            }
-            return;
-        }
-    }
-    if (index >= c->known_size)
+    if (c->self && value == (uint32_t)(c->self - run.plan.participant)) {
+        echoed(c, first, end);
         return;
-    uint32_t known = c->known[index];
+    }
+    uint32_t place = place_of(c, value, end - first);
+    if (place == NOBODY)
+        return;
+    uint32_t known = c->known[place];
+    bool counts = c->role == REGULAR;
     if (end <= known) {
-        run.duplicates += c->role == REGULAR ? end - first : 0;
+        run.duplicates += counts ? end - first : 0;
         return;
     }
     if (first < known) {
-        run.overlaps += c->role == REGULAR ? known - first : 0;
+        run.overlaps += counts ? known - first : 0;
         first = known;
     }
     if (first > known || c->ahead_count) {
-        learn_ahead(c, index, (uint32_t)first, (uint32_t)end);
+        learn_ahead(c, place, (uint32_t)first, (uint32_t)end);
         return;
     }
-    c->known[index] = (uint32_t)end;
-    delivered(c, index, (uint32_t)first, (uint32_t)end);
+    c->known[place] = (uint32_t)end;
+    delivered(c, place, (uint32_t)first, (uint32_t)end);
 }
 
 /* What the writers type is known, so the text itself is compared as well. */

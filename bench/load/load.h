@@ -104,7 +104,7 @@ struct run {
     double connect_seconds, window_seconds, drain_seconds;
     int64_t connect_cpu, generator_cpu, join_cpu;
     struct cpu cpu_start, cpu_end;
-    uint64_t window_frames, window_bytes, window_echoes;
+    uint64_t window_frames, window_bytes;
     uint32_t connected;
     bool converged;
 };

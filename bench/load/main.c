@@ -15,7 +15,7 @@
  *  - converged: every connection has every clock of every writer, also of the warm-up. late_joiners_ok: so many that
  *    came after the end got the same from the server's memory or disk.
  *
- * load parse FILE prints the clock ranges of an update, for the tests of the decoder. */
+ * load parse FILE... prints the clock ranges of updates, a line each, for the tests of the decoder. */
 #include "load.h"
 
 struct run run;
@@ -27,14 +27,14 @@ static void print_range(void *separator, uint64_t client, uint64_t first, uint64
     strcpy(separator, ", ");
 }
 
-static int parse(const char *path)
+static void parse(const char *path)
 {
     size_t size;
     uint8_t *data = file_read(path, &size);
     char separator[3] = "";
     if (!update_ranges(data, size, NULL, NULL, NULL)) {
         puts("{\"valid\": false}");
-        return 0;
+        return;
     }
     printf("{\"valid\": true, \"ranges\": [");
     update_ranges(data, size, print_range, NULL, separator);
@@ -42,13 +42,16 @@ static int parse(const char *path)
     *separator = 0;
     update_ranges(data, size, NULL, print_range, separator);
     puts("]}");
-    return 0;
+    free(data);
 }
 
 int main(int count, char **arguments)
 {
-    if (count == 3 && strcmp(arguments[1], "parse") == 0)
-        return parse(arguments[2]);
+    if (count > 1 && strcmp(arguments[1], "parse") == 0) {
+        for (int i = 2; i < count; i++)
+            parse(arguments[i]);
+        return 0;
+    }
     if (count != 2)
         die("usage: load CONFIG.json > result.json");
     config_read(&run.config, arguments[1]);

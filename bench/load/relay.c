@@ -1,11 +1,12 @@
-/* relay [--port N] [--drop N] [--duplicate N]: the least that a websocket server can do for a room.
+/* relay [--port N]: the least that a websocket server can do for a room.
  *
  * Each binary message is sent to every other connection of the same path as it is, one write per reader and message:
  * no protocol, no document, no merging, nothing stored. What it costs is what the kernel and the framing cost, the floor
  * for a server that forwards every message by itself. Sync step 1 is answered with an empty step 2, so that clients
  * consider themselves synced; whoever comes late finds nothing.
  *
- * --drop and --duplicate spoil every Nth delivery of an update. They are there to show that the load generator notices. */
+ * To show that the load generator notices, it can be told to do it badly: --drop N, --duplicate N and --garble N (another
+ * letter) spoil every Nth delivery of an update, --mix 1 puts all paths into one room. */
 #include "ws.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,14 +31,14 @@ struct peer {
 
 static struct room **rooms;
 static uint32_t room_count;
-static uint64_t drop_each, duplicate_each, updates;
+static uint64_t drop_each, duplicate_each, garble_each, mix, updates;
 
 /* -- rooms */
 
 static struct room *room_of(const char *path, size_t size)
 {
     for (uint32_t i = 0; i < room_count; i++)
-        if (strlen(rooms[i]->path) == size && memcmp(rooms[i]->path, path, size) == 0)
+        if (mix || (strlen(rooms[i]->path) == size && memcmp(rooms[i]->path, path, size) == 0))
             return rooms[i];
     rooms = realloc(rooms, (room_count + 1) * sizeof *rooms);
     rooms[room_count] = allocate(1, sizeof **rooms);
@@ -150,6 +151,12 @@ static bool on_head(struct ws *ws, const char *head, size_t size)
 
 /* -- forwarding */
 
+/* Every Nth. */
+static bool is_due(uint64_t each)
+{
+    return each && updates % each == 0;
+}
+
 static void forward(struct peer *from, int opcode, const uint8_t *payload, size_t size)
 {
     static struct bytes frame;
@@ -161,10 +168,13 @@ static void forward(struct peer *from, int opcode, const uint8_t *payload, size_
         if (to == &from->ws)
             continue;
         updates += update;
-        if (update && drop_each && updates % drop_each == 0)
+        if (update && is_due(drop_each))
             continue;
+        bool garbled = update && is_due(garble_each);
+        frame.data[length - 2] ^= garbled; /* the letter stands before the empty delete set */
         ws_write(to, frame.data, length);
-        if (update && duplicate_each && updates % duplicate_each == 0)
+        frame.data[length - 2] ^= garbled;
+        if (update && is_due(duplicate_each))
             ws_write(to, frame.data, length);
         if (to->out.size > FULL)
             die("a reader is too slow");
@@ -239,18 +249,19 @@ static void serve(int listener)
 
 int main(int count, char **arguments)
 {
-    int port = 0;
-    for (int i = 1; i + 1 < count; i += 2) {
-        uint64_t value = strtoull(arguments[i + 1], NULL, 10);
-        if (strcmp(arguments[i], "--port") == 0)
-            port = (int)value;
-        else if (strcmp(arguments[i], "--drop") == 0)
-            drop_each = value;
-        else if (strcmp(arguments[i], "--duplicate") == 0)
-            duplicate_each = value;
-        else
-            die("usage: relay [--port N] [--drop N] [--duplicate N]");
+    uint64_t port = 0;
+    const struct { const char *name; uint64_t *to; } options[] = {
+        {"--port", &port}, {"--drop", &drop_each}, {"--duplicate", &duplicate_each}, {"--garble", &garble_each}, {"--mix", &mix},
+    };
+    for (int i = 1; i < count; i += 2) {
+        uint64_t *to = NULL;
+        for (size_t j = 0; j < sizeof options / sizeof *options; j++)
+            if (strcmp(arguments[i], options[j].name) == 0)
+                to = options[j].to;
+        if (!to || i + 1 == count)
+            die("usage: relay [--port N] [--drop N] [--duplicate N] [--garble N] [--mix 1]");
+        *to = strtoull(arguments[i + 1], NULL, 10);
     }
     ws_start();
-    serve(listen_at(port));
+    serve(listen_at((int)port));
 }

@@ -100,36 +100,51 @@ static void print_errors(FILE *to)
     fputs("]\n}\n", to);
 }
 
+static void print_counts(FILE *to, const struct step *total)
+{
+    int64_t begin = run.plan.bound[1], end = run.plan.bound[run.config.steps + 1];
+    const struct { const char *name; count value; } counts[] = {
+        {"sent", total->sent},
+        {"expected", plan_expected(begin, end, false)},
+        {"deliveries", total->deliveries},
+        {"warmup_deliveries", run.step[0].deliveries},
+        {"echoes", run.echoes},
+        {"duplicates", run.duplicates},
+        {"overlaps", run.overlaps},
+        {"gaps", run.gaps},
+        {"corrupted", run.corrupted},
+        {"misrouted", run.misrouted},
+        {"malformed", run.malformed},
+        {"texts", run.texts},
+        {"frames_in", run.window_frames},
+        {"bytes_in", run.window_bytes},
+        {"closed", run.closed},
+        {"barriers_unanswered", run.barriers_open},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        fprintf(to, "%s\"%s\": %llu", i % 6 ? ", " : ",\n ", counts[i].name, counts[i].value);
+}
+
 void result_print(FILE *to)
 {
     struct step total = {0};
-    int64_t begin = run.plan.bound[1], end = run.plan.bound[run.config.steps + 1];
     for (int i = 1; i <= run.config.steps; i++) {
         total.sent += run.step[i].sent;
         total.deliveries += run.step[i].deliveries;
         histogram_merge(&total.latency, &run.step[i].latency);
     }
-    fprintf(to, "{\"config\": %s", run.config.text);
-    fprintf(to, ",\n \"connected\": %u, \"connect_seconds\": %.3f, \"connect_cpu\": %.6f", run.connected, run.connect_seconds,
-            seconds(run.connect_cpu));
-    fprintf(to, ",\n \"sent\": %llu, \"expected\": %llu, \"deliveries\": %llu, \"warmup_deliveries\": %llu, \"echoes\": %llu",
-            (count)total.sent, (count)plan_expected(begin, end, false), (count)total.deliveries,
-            (count)run.step[0].deliveries, (count)run.window_echoes);
-    fprintf(to, ",\n \"duplicates\": %llu, \"overlaps\": %llu, \"gaps\": %llu, \"corrupted\": %llu, \"misrouted\": %llu, \"malformed\": %llu, \"texts\": %llu",
-            (count)run.duplicates, (count)run.overlaps, (count)run.gaps, (count)run.corrupted, (count)run.misrouted,
-            (count)run.malformed, (count)run.texts);
-    fprintf(to, ",\n \"frames_in\": %llu, \"bytes_in\": %llu, \"closed\": %u", (count)run.window_frames,
-            (count)run.window_bytes, run.closed);
+    fprintf(to, "{\"config\": %s,\n \"connected\": %u, \"connect_seconds\": %.3f, \"connect_cpu\": %.6f", run.config.text,
+            run.connected, run.connect_seconds, seconds(run.connect_cpu));
+    print_counts(to, &total);
     print_histogram(to, "latency_ms", &total.latency, true);
     print_histogram(to, "saved_ms", &run.saved, run.config.barriers > 0);
-    fprintf(to, ",\n \"barriers_unanswered\": %llu", (count)run.barriers_open);
     fprintf(to, ",\n \"presence\": {\"sent\": %llu, \"received_states\": %llu, \"echoed\": %llu, \"latency_ms\": ",
             (count)run.presence_sent, (count)run.presence_received, (count)run.presence_echoed);
     histogram_print(to, &run.presence_latency);
     fprintf(to, "},\n \"window_seconds\": %.6f, \"drain_seconds\": %.6f", run.window_seconds, run.drain_seconds);
     print_cpu(to);
-    fprintf(to, ", \"late_by_ms\": %.3f", histogram_ms(&run.lateness, .99));
-    fprintf(to, ",\n \"converged\": %s, \"late_joiners_ok\": %u", run.converged ? "true" : "false", run.late_ok);
+    fprintf(to, ", \"late_by_ms\": %.3f,\n \"converged\": %s, \"late_joiners_ok\": %u", histogram_ms(&run.lateness, .99),
+            run.converged ? "true" : "false", run.late_ok);
     print_join(to);
     print_histogram(to, "probe_latency_ms", &run.probe[1].latency, run.config.probe);
     print_steps(to);

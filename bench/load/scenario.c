@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BATCH = 256, PER_SOURCE = 20000 };
+enum { BATCH = 64, PER_SOURCE = 20000 };
 static const int64_t SECOND = 1000000000;
 
 /* -- sockets */
@@ -285,7 +285,6 @@ static void do_mark(struct event e)
         run.generator_cpu = cpu_own();
         run.window_frames = run.frames;
         run.window_bytes = run.bytes;
-        run.window_echoes = run.echoes;
     }
     run.step[e.which - 1].server_cpu = cpu.total - run.step[e.which - 1].server_cpu;
     if ((int)e.which <= run.config.steps)
@@ -377,7 +376,7 @@ static void follow_schedule(void)
     make_events();
     while (heap_size) {
         uint32_t now = elapsed();
-        for (int sent = 0; heap_size && heap[0].due <= now && sent < BATCH; sent++)
+        for (int sent = 0; heap_size && heap[0].due <= now && sent < 2 * BATCH; sent++)
             act(heap_pop(), now);
         pump(heap_size ? run.start + (int64_t)heap[0].due * 1000 : 0);
     }
@@ -400,7 +399,6 @@ static void drain(void)
     run.generator_cpu = cpu_own() - run.generator_cpu;
     run.window_frames = run.frames - run.window_frames;
     run.window_bytes = run.bytes - run.window_bytes;
-    run.window_echoes = run.echoes - run.window_echoes;
     run.window_seconds = (double)(schedule_end() - run.plan.bound[1]) / 1e6;
     pump_for(.2); /* whatever is sent twice, and joins without being waited for */
 }
