@@ -77,6 +77,14 @@ def document(name: str) -> Document:
     return Document(about["name"], about["source"], updates, {int(k): v for k, v in about["state"].items()})
 
 
+def merged(text: Document) -> Path:
+    """A file with the whole document as one update, for the generator, which knows from it what clients must get."""
+    path = CACHE / f"{text.name}.merged"
+    if not path.is_file():
+        path.write_bytes(merge(text.updates))
+    return path
+
+
 def keystroke(client: int, clock: int) -> bytes:
     """One character typed by `client` behind its last one, or at the start of the text if it is the first."""
     section = Section(client, clock)
