@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from crdt.errors import ProtocolError
-from crdt.update import check_json
+from crdt.json_text import check_json
 from crdt.varint import read_bytes, read_uint, write_bytes, write_uint
 
 NULL: Final = b"null"

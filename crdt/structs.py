@@ -136,8 +136,7 @@ def cut_front(data: bytes, client: int, struct: Struct, offset: int) -> bytes:
     else:
         assert struct.ref == ANY, "no other content takes more than one clock"
         write_uint(out, reader.uint() - offset)
-        for _ in range(offset):
-            reader.any(0)
+        reader.begin_values(offset)
         out += data[reader.pos : struct.end]
     return bytes(out)
 

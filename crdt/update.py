@@ -10,11 +10,11 @@ which is the label of the metric that counts refusals.
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from crdt.errors import ProtocolError
 from crdt.ids import MAX_CLIENT_ID, MAX_CLOCK
+from crdt.json_text import LONG, MAX_DEPTH, UNLIMITED, JsonScanner, check_json
 from crdt.varint import read_uint, write_uint
 
 EMPTY_UPDATE: Final = b"\x00\x00"
@@ -36,80 +36,10 @@ HAS_ORIGIN: Final = 0x80
 HAS_RIGHT: Final = 0x40
 HAS_SUB: Final = 0x20
 
-MAX_DEPTH: Final = 64
-"""Nesting of JSON and Any values. yrs recurses without a limit (26,000 levels kill a process), Yjs throws at about
-5,000."""
-
 NONE: Final = -1
 """Stands for an absent id in `UpdateReader`'s fields."""
 
 _PLAIN_JSON: Final = frozenset((b"true", b"false", b"null", b'""', b"{}", b"[]"))
-
-
-def _refuse_constant(name: str) -> object:
-    raise ProtocolError("json", f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value - value != 0.0:
-        raise ProtocolError("json", "a number is out of range")
-    return value
-
-
-def _short_integer(text: str) -> int:
-    if len(text) > 300:
-        raise ProtocolError("json", "a number is out of range")
-    return int(text)
-
-
-_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short_integer)
-
-
-def check_json(raw: bytes, max_depth: int = MAX_DEPTH) -> object:
-    """Parse one JSON value as strictly as both `JSON.parse` and serde_json do, and return it.
-
-    Raises:
-        ProtocolError: `utf8`, `json` (malformed, NaN, Infinity, lone surrogate, number out of range) or `depth`.
-    """
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise ProtocolError("utf8", "a JSON value is not UTF-8") from error
-    brackets = text.count("[") + text.count("{")
-    if brackets > max_depth and _json_depth(text) > max_depth:
-        raise ProtocolError("depth", f"JSON is nested more than {max_depth} deep")
-    try:
-        value: object = _decoder.decode(text)
-        if "\\u" in text or "\\U" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ProtocolError("json", "a string holds half of a surrogate pair") from error
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("json", "a value is not JSON") from error
-    return value
-
-
-def _json_depth(text: str) -> int:
-    """Deepest nesting of brackets outside strings."""
-    depth = deepest = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
-            depth -= 1
-    return deepest
 
 
 class UpdateReader:
@@ -117,9 +47,19 @@ class UpdateReader:
 
     Fields after `read_struct`: `ref` (content kind), `length` (clocks taken), `start` and `content` (offsets of the
     struct and of its content), `pos` (offset behind it), and the ids it refers to (`NONE` in `*_client` where absent).
+
+    A struct may hold millions of values. Who has set a `budget` must ask, after `read_struct`, whether it is
+    `unfinished`, and then call `go_on` with new budgets until it is not.
+
+    Attributes:
+        budget: how many values may be passed over; what is passed over is taken off. Without end unless set.
+        trusted: the bytes have been validated before, so JSON and names need not be looked at again.
     """
 
     __slots__ = (
+        "_open",
+        "_scanner",
+        "budget",
         "content",
         "data",
         "length",
@@ -133,12 +73,17 @@ class UpdateReader:
         "right_clock",
         "size",
         "start",
+        "trusted",
     )
 
     def __init__(self, data: bytes, pos: int = 0) -> None:
         self.data = data
         self.pos = pos
         self.size = len(data)
+        self.budget = UNLIMITED
+        self.trusted = False
+        self._open: list[int] | None = None  # per nested list of values: twice the values left, plus 1 for a map
+        self._scanner: JsonScanner | None = None
         self.ref = 0
         self.length = 0
         self.start = 0
@@ -246,7 +191,7 @@ class UpdateReader:
             return
         named = self.uint()
         if named == 1:
-            self.text()
+            self.name()
         elif named == 0:
             self.parent_client = self.client()
             self.parent_clock = self.clock()
@@ -255,7 +200,7 @@ class UpdateReader:
         else:
             raise ProtocolError("parent", "an item's parent is neither a name nor an id")
         if info & HAS_SUB:
-            self.text()
+            self.name()
 
     def _content(self, ref: int) -> int:
         """Pass over the content of an item; return the clocks it takes."""
@@ -270,7 +215,7 @@ class UpdateReader:
                 raise ProtocolError("length", "deleted content is empty")
             return length
         if ref == FORMAT:
-            self.text()
+            self.name()
             self.json()
             return 1
         if ref == ANY:
@@ -282,7 +227,7 @@ class UpdateReader:
             if kind == 5:
                 raise ProtocolError("xml-hook", "an XML hook: Yjs reads a name behind it, yrs does not")
             if kind == 3:
-                self.text()
+                self.name()
             return 1
         if ref == EMBED:
             self.json()
@@ -291,10 +236,10 @@ class UpdateReader:
             self.skip(self.uint())
             return 1
         if ref == DOC:
-            self.text()
+            self.name()
             if self.pos < self.size and self.data[self.pos] != 118:
                 raise ProtocolError("subdocument", "a subdocument's options are not a map; Yjs throws on null")
-            self.any(0)
+            self.begin_values(1)
             return 1
         if ref == JSON:
             raise ProtocolError("content-json", "content of the kind JSON (Yjs before 13) is not supported")
@@ -304,21 +249,77 @@ class UpdateReader:
         count = self.count()
         if count == 0:
             raise ProtocolError("length", "an array of values is empty")
-        for _ in range(count):
-            self.any(0)
+        self.begin_values(count)
         return count
+
+    def name(self) -> None:
+        """Pass over a length-prefixed UTF-8 string of which nobody needs the length."""
+        if self.trusted:
+            self.skip(self.uint())
+        else:
+            self.text()
 
     def json(self) -> None:
         """Pass over one JSON value."""
-        raw = self.raw()
+        length = self.uint()
+        start = self.skip(length)
+        if self.trusted:
+            return
+        if length > LONG:
+            self._scanner = JsonScanner(self.data, start, self.pos)
+            self.go_on()
+            return
+        raw = self.data[start : self.pos]
         if raw not in _PLAIN_JSON:
+            self.budget -= length >> 4
             check_json(raw)
 
-    def any(self, depth: int) -> None:
-        """Pass over one lib0 Any value (lib0 `encoding.js` writeAny). Its kind is one byte, not an integer."""
+    @property
+    def unfinished(self) -> bool:
+        """Whether the budget ran out in the middle of a struct."""
+        return self._open is not None or self._scanner is not None
+
+    def begin_values(self, count: int) -> None:
+        """Pass over `count` lib0 Any values, or as many as the budget allows: then the reader is `unfinished`."""
+        self._open = [count * 2]
+        self.go_on()
+
+    def go_on(self) -> bool:
+        """Go on within the budget; whether the end is reached."""
+        if self._scanner is not None:
+            self.budget = self._scanner.step(self.budget)
+            if self.budget <= 0:
+                return False
+            self._scanner = None
+        elif self._open is not None:
+            return self._values(self._open)
+        return True
+
+    def _values(self, nested: list[int]) -> bool:
+        """Go on with what is in `nested`, innermost last. No recursion, so that it can stop anywhere."""
+        while nested:
+            left = nested[-1]
+            if left < 2:
+                nested.pop()
+                continue
+            if self.budget <= 0:
+                return False
+            self.budget -= 1
+            nested[-1] = left - 2
+            if left & 1:
+                self.name()
+            self._value(nested)
+        self._open = None
+        return True
+
+    def _value(self, nested: list[int]) -> None:
+        """Pass over one lib0 Any value (lib0 `encoding.js` writeAny); what it contains is added to `nested`.
+
+        The kind of a value is one byte, not an integer.
+        """
         kind = self.data[self.skip(1)]
         if kind == 119:
-            self.text()
+            self.name()
         elif kind == 125:
             self._signed()
         elif 120 <= kind <= 127:
@@ -329,12 +330,9 @@ class UpdateReader:
         elif kind == 116:
             self.skip(self.uint())
         elif kind == 117 or kind == 118:
-            if depth >= MAX_DEPTH:
+            if len(nested) > MAX_DEPTH:
                 raise ProtocolError("depth", f"a value is nested more than {MAX_DEPTH} deep")
-            for _ in range(self.count()):
-                if kind == 118:
-                    self.text()
-                self.any(depth + 1)
+            nested.append(self.count() * 2 + (kind == 118))
         else:
             raise ProtocolError("any", "an unknown kind of value")
 
@@ -353,6 +351,23 @@ class UpdateReader:
         if value > MAX_CLIENT_ID:
             raise ProtocolError("varint", "a signed integer is beyond 2^53-1")
 
+    def section(self) -> tuple[int, int, int]:
+        """The head of a client's section: number of structs, client, first clock."""
+        structs = self.count()
+        if structs == 0:
+            raise ProtocolError("empty-section", "a client section has no structs")
+        return structs, self.client(), self.clock()
+
+    def delete_range(self) -> tuple[int, int]:
+        """One range of a delete set, as (first clock, end clock)."""
+        clock = self.clock()
+        length = self.uint()
+        if length == 0:
+            raise ProtocolError("length", "a delete range is empty")
+        if clock + length > MAX_CLOCK:
+            raise ProtocolError("clock", "a delete range ends above clock 2^31-1")
+        return clock, clock + length
+
     def deletes(self) -> list[tuple[int, int, int]]:
         """The delete set that ends an update, as (client, first clock, end clock)."""
         found: list[tuple[int, int, int]] = []
@@ -363,13 +378,8 @@ class UpdateReader:
                 raise ProtocolError("duplicate-client", "a client stands twice in the delete set")
             clients.add(client)
             for _ in range(self.count()):
-                clock = self.clock()
-                length = self.uint()
-                if length == 0:
-                    raise ProtocolError("length", "a delete range is empty")
-                if clock + length > MAX_CLOCK:
-                    raise ProtocolError("clock", "a delete range ends above clock 2^31-1")
-                found.append((client, clock, clock + length))
+                start, end = self.delete_range()
+                found.append((client, start, end))
         return found
 
     def finish(self) -> None:
@@ -410,11 +420,7 @@ class Update:
 
     def _section(self, reader: UpdateReader) -> int:
         """Read one client's section; return the client."""
-        structs = reader.count()
-        if structs == 0:
-            raise ProtocolError("empty-section", "a client section has no structs")
-        client = reader.client()
-        clock = reader.clock()
+        structs, client, clock = reader.section()
         first = clock
         offset = reader.pos
         skips = 0

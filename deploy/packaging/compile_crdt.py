@@ -15,6 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 MODULES = (
     "varint",
+    "json_text",
     "structs",
     "update",
     "index",

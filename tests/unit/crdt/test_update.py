@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from crdt.errors import ProtocolError
-from crdt.update import MAX_DEPTH, check_json, encode_state_vector, parse_state_vector, parse_update
+from crdt.json_text import MAX_DEPTH, check_json
+from crdt.update import encode_state_vector, parse_state_vector, parse_update
 from tests.unit.crdt.build import (
     any_item,
     author,
