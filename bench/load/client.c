@@ -80,6 +80,8 @@ void connection_readable(struct connection *c)
     }
     run.bytes += (uint64_t)got;
     c->bytes += (uint64_t)got;
+    if (c->synced && !c->bytes_at_sync)
+        c->bytes_at_sync = c->bytes;
 }
 
 static bool on_head(struct ws *ws, const char *head, size_t size)
@@ -382,7 +384,6 @@ static void is_synced(struct connection *c)
     }
     if (!c->synced && c->step2 && c->missing == 0) {
         c->synced = now_ns();
-        c->bytes_at_sync = c->bytes;
         if (c->role == JOINER && ++run.joined == run.joiners) {
             struct cpu cpu;
             cpu_read(&cpu, run.config.pid, run.config.pids);
