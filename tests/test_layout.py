@@ -87,11 +87,11 @@ def test_every_package_is_typed(package: str) -> None:
 
 
 def test_every_unit_test_file_belongs_to_a_module() -> None:
-    """`tests/unit/<package>/test_<module>….py` tests `<package>/<module>.py`: each is found from the other."""
+    """`tests/unit/<package>/test_<module>….py` tests `<package>/<module>.py`, or the folder `<package>/<module>`."""
     homeless = []
     for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")):
         package = path.parent.relative_to(ROOT / "tests" / "unit")
-        modules = {module.stem for module in (ROOT / package).glob("*.py")}
+        modules = {entry.stem for entry in (ROOT / package).iterdir() if entry.suffix == ".py" or entry.is_dir()}
         name = path.stem.removeprefix("test_")
         if not any(name == module or name.startswith(f"{module}_") for module in modules):
             homeless.append(path.relative_to(ROOT).as_posix())
