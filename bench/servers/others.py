@@ -104,10 +104,10 @@ class PycrdtWebsocket(ServerProcess):
 
 
 class YSweet(ServerProcess):
-    """y-sweet; persistent with a folder as its store."""
+    """y-sweet without access tokens; persistent with a folder as its store."""
 
     name = "y-sweet"
-    path = "/d/{room}/ws/{room}"
+    path = "/doc/ws/{room}"  # the same endpoint as /d/{room}/ws/{room}, which its token service hands out
 
     @property
     def version(self) -> str:
@@ -120,7 +120,7 @@ class YSweet(ServerProcess):
         return [folder_of(self.name) / "bin/y-sweet", "serve", "--host", HOST, "--port", str(port), *store]
 
     def prepare(self, rooms: Sequence[str]) -> None:
-        """Create the documents: those it does not know it refuses."""
+        """Create the documents as its clients do: two that open an unknown one at once can get one document each."""
         for room in rooms:
             body = json.dumps({"docId": room}).encode()
             address = f"http://{self.address}/doc/new"
@@ -140,4 +140,4 @@ class Relay(ServerProcess):
 
     def command(self, folder: Path, port: int) -> Sequence[str | Path]:
         """Its command line."""
-        return [RELAY, f"{HOST}:{port}"]
+        return [RELAY, "--port", str(port)]
