@@ -96,6 +96,12 @@ class RangeSet:
         ends.extend(old_ends[at:])
         self.starts, self.ends = starts, ends
 
+    def news(self, start: int, end: int) -> list[tuple[int, int]]:
+        """What is worth adding of [start, end): nothing, the parts that are missing or, where these are many, all."""
+        if bisect_left(self.starts, end) - bisect_right(self.ends, start) > FEW:
+            return [(start, end)]
+        return self.missing(start, end)
+
     def missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are not in the set."""
         out: list[tuple[int, int]] = []

@@ -13,8 +13,9 @@ from typing import Final
 
 from crdt.block import Block
 from crdt.errors import ProtocolError
-from crdt.gate import Verdict, judge, split
+from crdt.gate import BATCH, STEPPED, Intake, Verdict, judge
 from crdt.index import Index
+from crdt.json_text import UNLIMITED
 from crdt.merge import FAN_IN, join
 from crdt.structs import Section, write_with_bodies
 from crdt.update import EMPTY_UPDATE, Update, encode_state_vector, parse_update
@@ -25,6 +26,10 @@ came."""
 
 LARGE: Final = 16 * 1024
 """Bytes from which an update of the tail is sent as it is instead of being merged with its neighbours."""
+
+
+RETRY: Final = 16 * 1024
+"""Structs of held updates that are looked at again together with the update they waited for; more wait for `retry`."""
 
 
 class Outcome(IntEnum):
@@ -199,6 +204,9 @@ class Replica:
     __slots__ = (
         "_full",
         "_full_version",
+        "_look_again",
+        "_look_at",
+        "_released",
         "_summaries",
         "base_size",
         "base_version",
@@ -214,6 +222,9 @@ class Replica:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = Limits() if limits is None else limits
+        self._released: tuple[Held, Intake] | None = None  # the held update that is being looked at
+        self._look_at = 0  # its place
+        self._look_again = False
         self.base_size = 0
         self.blocks: tuple[Block, ...] = ()
         self.tail = Tail()
@@ -246,6 +257,7 @@ class Replica:
             self.receive(data, None)
         finally:
             self.limits = limits
+        self.retry(UNLIMITED)
         if self.flush() is None:
             self.tail.append(Piece(EMPTY_UPDATE, Update()))
 
@@ -294,19 +306,66 @@ class Replica:
         """
         if len(data) > self.limits.max_update:
             raise ProtocolError("update-size", f"an update is larger than {self.limits.max_update} bytes")
+        if len(data) >= STEPPED:
+            return self._receive_in_steps(data, source)
         update = parse_update(data)
         verdict = judge(update, self.index)
-        if verdict is not Verdict.KNOWN:
-            self._check_room_for(len(data), update)
-        if verdict is Verdict.READY and not update.has_empty:
-            self._accept(data, update, source)
-        elif verdict is Verdict.KNOWN:
+        if verdict is Verdict.KNOWN:
             return Outcome.KNOWN
-        else:
-            return self._receive_part(data, source)
+        self._check_room_for(len(data), update)
+        if verdict is not Verdict.READY or update.has_empty:
+            return self._receive_in_steps(data, source)
+        self._accept(data, update, source)
         if self.held:
-            self._retry_held()
+            self._look_at_held(RETRY)
         return Outcome.ACCEPTED
+
+    def begin(self, data: bytes, source: object) -> Intake:
+        """Take one update of a client in steps: call `advance` until it has an outcome. For those of `STEPPED` bytes.
+
+        Raises:
+            ProtocolError: when it is larger than an update may be.
+        """
+        if len(data) > self.limits.max_update:
+            raise ProtocolError("update-size", f"an update is larger than {self.limits.max_update} bytes")
+        return Intake(data, source, self.index, self.limits.max_clients, BATCH)
+
+    def advance(self, intake: Intake, budget: int) -> Outcome | None:
+        """One step of an intake; its outcome after the last.
+
+        Args:
+            budget: structs or delete ranges, roughly.
+
+        Raises:
+            ProtocolError: when the update breaks a rule; nothing has changed then, unless the rule is a limit of the
+                document and the update is one of very many deletes.
+        """
+        if not intake.step(budget):
+            return None
+        if intake.ready is not None:
+            if not intake.is_current():
+                intake.restart()
+                return None
+            self._check_room_for(len(intake.ready[0]), intake.ready[1])
+        if intake.rest is not None and not self._hold(intake.rest, intake.source, intake.waits_for):
+            return Outcome.OVERFLOW
+        if intake.ready is not None:
+            self._accept(intake.ready[0], intake.ready[1], intake.source)
+            intake.proceed()
+        if not intake.finished:
+            return None
+        if self.held:
+            self._look_at_held(RETRY)
+        if intake.rest is not None and self.holds_from(intake.source):
+            return Outcome.HELD
+        return Outcome.ACCEPTED if intake.handed or intake.rest is not None else Outcome.KNOWN
+
+    def _receive_in_steps(self, data: bytes, source: object) -> Outcome:
+        intake = Intake(data, source, self.index, self.limits.max_clients, BATCH)
+        while True:
+            outcome = self.advance(intake, UNLIMITED)
+            if outcome is not None:
+                return outcome
 
     def _check_room_for(self, size: int, update: Update) -> None:
         """Refuse what would make the document larger than it may be."""
@@ -318,19 +377,6 @@ class Replica:
             fresh = sum(1 for client, _, _ in update.ranges if client not in clocks)
             if len(clocks) + fresh > limits.max_clients:
                 raise ProtocolError("document-clients", f"more than {limits.max_clients} clients wrote to the document")
-
-    def _receive_part(self, data: bytes, source: object) -> Outcome:
-        """Accept what is new and complete, hold back the rest."""
-        cut = split(data, self.index)
-        if cut.rest is not None and not self._hold(cut.rest, source, cut.waits_for):
-            return Outcome.OVERFLOW
-        if cut.ready is not None:
-            self._accept(cut.ready, parse_update(cut.ready), source)
-            if self.held:
-                self._retry_held()
-        if cut.rest is not None:
-            return Outcome.HELD if self.holds_from(source) else Outcome.ACCEPTED
-        return Outcome.KNOWN if cut.ready is None else Outcome.ACCEPTED
 
     def _accept(self, data: bytes, update: Update, source: object) -> None:
         self.index.add(update)
@@ -361,33 +407,93 @@ class Replica:
         """Make room: forget what nobody who is still here sent. Those who sent it still have it."""
         self.held = [held for held in self.held if held.senders]
         self.held_size = sum(len(held.data) for held in self.held)
+        self._look_again = self.stirred
+        self._released = None
+        self._look_at = 0
 
     def leave(self, source: object) -> None:
         """A sender is gone. What it sent too early stays as long as there is room for it."""
         for held in self.held:
             held.senders = [sender for sender in held.senders if sender is not source]
 
-    def _retry_held(self) -> None:
-        """Admit what the last accepted update made complete, until nothing moves."""
-        moved = True
-        while moved and self.held:
-            moved = False
-            for held in list(self.held):
-                client, clock = held.waits_for
-                if self.index.clocks.get(client, 0) <= clock:
-                    continue
-                moved = True
-                cut = split(held.data, self.index)
-                if cut.ready is not None:
-                    self._accept(cut.ready, parse_update(cut.ready), held.source)
-                self.held_size -= len(held.data)
-                if cut.rest is None:
-                    self.held.remove(held)
-                else:
-                    assert cut.waits_for is not None, "a rest always waits for something"
-                    held.data = cut.rest
-                    held.waits_for = cut.waits_for
-                    self.held_size += len(cut.rest)
+    def _look_at_held(self, budget: int) -> None:
+        """Something was accepted: what waited for it may be complete."""
+        self._look_again = True
+        self.retry(budget)
+
+    def retry(self, budget: int) -> bool:
+        """Admit what waited for what has been accepted; whether nothing is left to be looked at (see `stirred`).
+
+        Args:
+            budget: structs or delete ranges, roughly.
+        """
+        while budget > 0:
+            if self._released is None and not self._next_released():
+                return True
+            assert self._released is not None, "the next one was found"
+            held, intake = self._released
+            step = min(budget, STEPPED)
+            budget -= step if len(held.data) > step else len(held.data) >> 1
+            while self._released is not None and self._advance_held(held, intake, step) and len(held.data) <= step:
+                pass
+        return not self.stirred
+
+    @property
+    def stirred(self) -> bool:
+        """Whether what is held back may hold something that is complete by now; `retry` finds out."""
+        return self._look_again or self._released is not None
+
+    def _next_released(self) -> bool:
+        """Find an update that no longer waits for what it has waited for, until a whole round has found none."""
+        clocks = self.index.clocks
+        while True:
+            if self._look_at >= len(self.held):
+                self._look_at = 0
+                if not self._look_again or not self.held:
+                    self._look_again = False
+                    return False
+                self._look_again = False
+            held = self.held[self._look_at]
+            client, clock = held.waits_for
+            if clocks.get(client, 0) > clock:
+                self._released = (held, Intake(held.data, held.source, self.index, self.limits.max_clients, BATCH))
+                return True
+            self._look_at += 1
+
+    def _advance_held(self, held: Held, intake: Intake, budget: int) -> bool:
+        """One step; whether more must follow."""
+        if not intake.step(budget):
+            return True
+        if intake.ready is not None:
+            if not intake.is_current():
+                intake.restart()
+                return True
+            try:
+                self._check_room_for(len(intake.ready[0]), intake.ready[1])
+            except ProtocolError:
+                self._forget_released(held)
+                return False
+            self._accept(intake.ready[0], intake.ready[1], intake.source)
+            self._look_again = True
+            intake.proceed()
+        if not intake.finished:
+            return True
+        if intake.rest is None:
+            self._forget_released(held)
+        else:
+            assert intake.waits_for is not None, "a rest always waits for something"
+            self.held_size += len(intake.rest) - len(held.data)
+            held.data = intake.rest
+            held.waits_for = intake.waits_for
+            self._released = None
+            self._look_at += 1
+        return False
+
+    def _forget_released(self, held: Held) -> None:
+        """It is no longer held back: it has been admitted, or there is no room for it in the document."""
+        self._released = None
+        self.held_size -= len(held.data)
+        del self.held[self._look_at]
 
     def is_known(self, data: bytes) -> bool:
         """Whether an update holds nothing new.
@@ -395,7 +501,12 @@ class Replica:
         Raises:
             ProtocolError: when the update breaks a rule.
         """
-        return judge(parse_update(data), self.index) is Verdict.KNOWN
+        if len(data) < STEPPED:
+            return judge(parse_update(data), self.index) is Verdict.KNOWN
+        intake = self.begin(data, None)
+        while not intake.step(UNLIMITED):
+            pass
+        return intake.is_known
 
     def holds_from(self, source: object) -> bool:
         """Whether anything of `source` waits for its dependencies."""

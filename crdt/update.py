@@ -54,6 +54,7 @@ class UpdateReader:
     Attributes:
         budget: how many values may be passed over; what is passed over is taken off. Without end unless set.
         trusted: the bytes have been validated before, so JSON and names need not be looked at again.
+        unfinished: the budget has run out in the middle of a struct.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class UpdateReader:
         "size",
         "start",
         "trusted",
+        "unfinished",
     )
 
     def __init__(self, data: bytes, pos: int = 0) -> None:
@@ -82,6 +84,7 @@ class UpdateReader:
         self.size = len(data)
         self.budget = UNLIMITED
         self.trusted = False
+        self.unfinished = False
         self._open: list[int] | None = None  # per nested list of values: twice the values left, plus 1 for a map
         self._scanner: JsonScanner | None = None
         self.ref = 0
@@ -267,6 +270,7 @@ class UpdateReader:
             return
         if length > LONG:
             self._scanner = JsonScanner(self.data, start, self.pos)
+            self.unfinished = True
             self.go_on()
             return
         raw = self.data[start : self.pos]
@@ -274,14 +278,10 @@ class UpdateReader:
             self.budget -= length >> 4
             check_json(raw)
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether the budget ran out in the middle of a struct."""
-        return self._open is not None or self._scanner is not None
-
     def begin_values(self, count: int) -> None:
         """Pass over `count` lib0 Any values, or as many as the budget allows: then the reader is `unfinished`."""
         self._open = [count * 2]
+        self.unfinished = True
         self.go_on()
 
     def go_on(self) -> bool:
@@ -291,8 +291,9 @@ class UpdateReader:
             if self.budget <= 0:
                 return False
             self._scanner = None
-        elif self._open is not None:
-            return self._values(self._open)
+        elif self._open is not None and not self._values(self._open):
+            return False
+        self.unfinished = False
         return True
 
     def _values(self, nested: list[int]) -> bool:

@@ -19,6 +19,8 @@ MODULES = (
     "structs",
     "update",
     "index",
+    "survey",
+    "walk",
     "gate",
     "merge",
     "block",
