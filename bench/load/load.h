@@ -79,8 +79,9 @@ struct connection {
 
 /* Figures of one step. */
 struct step {
-    uint64_t sent, deliveries;
+    uint64_t sent, deliveries; /* of the edits due in it, whenever they came */
     struct histogram latency;
+    uint64_t arrivals;         /* deliveries that came in its time, whatever edits of: what server_cpu was spent on */
     int64_t server_cpu;
 };
 
@@ -103,8 +104,9 @@ struct run {
     /* measured by scenario.c */
     double connect_seconds, window_seconds, drain_seconds;
     int64_t connect_cpu, generator_cpu, join_cpu;
+    int64_t longest_round, window_longest_round; /* nanoseconds in which this program looked at no socket */
     struct cpu cpu_start, cpu_end;
-    uint64_t window_frames, window_bytes;
+    uint64_t window_frames, window_bytes, window_arrivals;
     uint32_t connected;
     bool converged;
 };

@@ -3,7 +3,8 @@
  * How it measures
  *  - When each edit is typed is fixed before the run (plan.c), for every writer and every process of a sharded run, from
  *    the seed alone. Nothing that the server does slows the typing: an edit that is late, because the server or this
- *    program is, counts from the time it should have been typed. How late this program sent is reported (late_by_ms).
+ *    program is, counts from the time it should have been typed. How late this program sent is reported (late_by_ms),
+ *    and the longest time in which it looked at no socket (longest_round_ms): latencies may be too high by so much.
  *  - An edit is one character of one writer: one clock of its Yjs client id. What arrives is decoded (update.c) into
  *    (client id, clock range), whatever the server made of the updates: merged, split, sent twice. A delivery is a clock
  *    that a connection, not the writer's own, gets for the first time; its latency ends when the bytes have been read
@@ -11,7 +12,9 @@
  *    text is compared with what was typed. The writer's own edits coming back are echoes, and are not deliveries.
  *  - expected is worked out from what was sent, not from what came: (edits) x (other connections in the room).
  *  - server_cpu is the CPU time of the server's processes, in nanoseconds as the kernel accounts them, from the start of
- *    the first measured step until everything sent in it has arrived or `drain` is over.
+ *    the first measured step until everything sent in it has arrived or `drain` is over. What it was spent on is
+ *    arrivals: all deliveries, the probe's too, between the same two moments. A server that keeps up has as many arrivals
+ *    as deliveries; one that does not is still at the warm-up's edits when the measured time begins.
  *  - converged: every connection has every clock of every writer, also of the warm-up. late_joiners_ok: so many that
  *    came after the end got the same from the server's memory or disk.
  *

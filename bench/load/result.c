@@ -80,10 +80,10 @@ static void print_steps(FILE *to)
     }
     for (int i = 1; i <= run.config.steps; i++) {
         const struct step *step = &run.step[i];
-        fprintf(to, "%s\n  {\"factor\": %g, \"rate\": %g, \"sent\": %llu, \"deliveries\": %llu, \"expected\": %llu, \"server_cpu\": %.6f, \"latency_ms\": ",
+        fprintf(to, "%s\n  {\"factor\": %g, \"rate\": %g, \"sent\": %llu, \"deliveries\": %llu, \"expected\": %llu, \"arrivals\": %llu, \"server_cpu\": %.6f, \"latency_ms\": ",
                 i > 1 ? "," : "[", run.config.factor[i - 1], run.config.rate * run.config.factor[i - 1], (count)step->sent,
                 (count)step->deliveries, (count)plan_expected(run.plan.bound[i], run.plan.bound[i + 1], false),
-                seconds(step->server_cpu));
+                (count)step->arrivals, seconds(step->server_cpu));
         histogram_print(to, &step->latency);
         fputc('}', to);
     }
@@ -107,6 +107,7 @@ static void print_counts(FILE *to, const struct step *total)
         {"sent", total->sent},
         {"expected", plan_expected(begin, end, false)},
         {"deliveries", total->deliveries},
+        {"arrivals", run.window_arrivals},
         {"warmup_deliveries", run.step[0].deliveries},
         {"echoes", run.echoes},
         {"duplicates", run.duplicates},
@@ -143,8 +144,9 @@ void result_print(FILE *to)
     histogram_print(to, &run.presence_latency);
     fprintf(to, "},\n \"window_seconds\": %.6f, \"drain_seconds\": %.6f", run.window_seconds, run.drain_seconds);
     print_cpu(to);
-    fprintf(to, ", \"late_by_ms\": %.3f,\n \"converged\": %s, \"late_joiners_ok\": %u", histogram_ms(&run.lateness, .99),
-            run.converged ? "true" : "false", run.late_ok);
+    fprintf(to, ", \"late_by_ms\": %.3f, \"longest_round_ms\": %.3f", histogram_ms(&run.lateness, .99),
+            (double)run.window_longest_round / 1e6);
+    fprintf(to, ",\n \"converged\": %s, \"late_joiners_ok\": %u", run.converged ? "true" : "false", run.late_ok);
     print_join(to);
     print_histogram(to, "probe_latency_ms", &run.probe[1].latency, run.config.probe);
     print_steps(to);

@@ -93,14 +93,25 @@ static void progress(int64_t now)
     next = now + SECOND;
 }
 
+/* So long no socket was looked at: it was busy, or woken too late. */
+static void note_round(int64_t nanoseconds)
+{
+    if (run.start && nanoseconds > run.longest_round)
+        run.longest_round = nanoseconds;
+}
+
 /* Wait for sockets until `until` at the latest, and serve those that are ready. */
 static void pump(int64_t until)
 {
+    static int64_t woken;
     struct epoll_event ready[BATCH];
     int64_t now = now_ns(), wait = until > now ? until - now : 0;
+    note_round(now - woken);
     progress(now);
     struct timespec limit = {wait / SECOND, wait % SECOND};
     int count = epoll_pwait2(ws_epoll, ready, BATCH, &limit, NULL);
+    woken = now_ns();
+    note_round(woken - now - wait);
     for (int i = 0; i < count; i++) {
         struct connection *c = run.connection[ready[i].data.u64];
         if (c->ws.fd >= 0 && (ready[i].events & EPOLLOUT))
@@ -168,16 +179,17 @@ static void close_all(enum role role)
 static void fill_rooms(void)
 {
     int64_t deadline = now_ns() + (int64_t)(run.config.connect_timeout * 1e9);
-    for (enum role role = SEEDER; role <= CHECKER; role++) {
+    for (enum role role = SEEDER; role <= CHECKER && !run.closed; role++) {
         uint32_t first = run.connections;
         for (uint32_t room = 0; room < run.config.rooms; room++)
             connection_new(role, room, NULL, room);
         open_all(first);
-        while (now_ns() < deadline && !(role == SEEDER ? documents_sent() : all_have(CHECKER)))
+        while (now_ns() < deadline && !run.closed && !(role == SEEDER ? documents_sent() : all_have(CHECKER)))
             pump(now_ns() + SECOND / 20);
     }
-    if (!documents_sent() || !all_have(CHECKER))
-        die("the server did not take the document within %.0f s", run.config.connect_timeout);
+    if (run.closed || !documents_sent() || !all_have(CHECKER))
+        die("the server did not take the document within %.0f s: %s", run.config.connect_timeout,
+            run.errors ? run.error[0] : "others cannot read it");
     close_all(CHECKER);
 }
 
@@ -212,7 +224,7 @@ static void connect_all(void)
 /* -- the schedule: a heap of what is due next, one entry for each writer and purpose */
 
 enum purpose { EDIT, PRESENCE, SAVE, MARK, JOIN };
-struct event { uint32_t due; enum purpose purpose; uint32_t which, count; };
+struct event { uint32_t due; enum purpose purpose; uint32_t which, count; }; /* which: connection, or step of a MARK */
 
 static struct event *heap;
 static uint32_t heap_size;
@@ -283,12 +295,18 @@ static void do_mark(struct event e)
     if (e.which == 1) {
         run.cpu_start = cpu;
         run.generator_cpu = cpu_own();
+        run.longest_round = 0;
         run.window_frames = run.frames;
         run.window_bytes = run.bytes;
+        run.window_arrivals = run.delivered;
     }
-    run.step[e.which - 1].server_cpu = cpu.total - run.step[e.which - 1].server_cpu;
-    if ((int)e.which <= run.config.steps)
-        run.step[e.which].server_cpu = cpu.total;
+    struct step *ended = &run.step[e.which - 1];
+    ended->server_cpu = cpu.total - ended->server_cpu;
+    ended->arrivals = run.delivered - ended->arrivals;
+    if ((int)e.which <= run.config.steps) {
+        ended[1].server_cpu = cpu.total;
+        ended[1].arrivals = run.delivered;
+    }
 }
 
 static void do_join(struct event e)
@@ -303,7 +321,7 @@ static void do_join(struct event e)
 
 static void act(struct event e, uint32_t now)
 {
-    struct connection *c = run.connection[e.which];
+    struct connection *c = e.purpose == MARK ? NULL : run.connection[e.which];
     switch (e.purpose) {
     case EDIT:
         do_edit(e, now);
@@ -397,8 +415,10 @@ static void drain(void)
     run.drain_seconds = (double)(now_ns() - began) / 1e9;
     cpu_read(&run.cpu_end, run.config.pid, run.config.pids);
     run.generator_cpu = cpu_own() - run.generator_cpu;
+    run.window_longest_round = run.longest_round;
     run.window_frames = run.frames - run.window_frames;
     run.window_bytes = run.bytes - run.window_bytes;
+    run.window_arrivals = run.delivered - run.window_arrivals;
     run.window_seconds = (double)(schedule_end() - run.plan.bound[1]) / 1e6;
     pump_for(.2); /* whatever is sent twice, and joins without being waited for */
 }
