@@ -7,14 +7,16 @@ with the first SyncStep2, falls behind when its link stalls, and catches up by o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
 from crdt.awareness import Presence, encode_awareness
 from crdt.block import Block
 from crdt.errors import ProtocolError
+from crdt.gate import STEPPED, Intake
 from crdt.replica import Outcome, Replica
-from crdt.update import parse_state_vector
+from crdt.update import StateVectorReader, parse_state_vector
 from crdt.wire import (
     AWARENESS,
     QUERY_AWARENESS,
@@ -65,18 +67,25 @@ class Session:
             when there is room again.
         answered: the client has sent a SyncStep2 that the shell has not looked at; what it lacks, the client lacks too.
         contested: owners of presence ids that this connection claims; the shell pings and clears them.
+        busy: something of what was received is left to be done by `work`.
+        waiting: bytes of messages that have been received and not been looked at.
     """
 
     __slots__ = (
         "_asked",
         "_base",
+        "_intake",
+        "_kind",
         "_known",
         "_position",
+        "_queue",
         "_sent",
+        "_vector",
         "_warned",
         "answered",
         "author",
         "barriers",
+        "busy",
         "contested",
         "counters",
         "diff_bytes",
@@ -87,6 +96,7 @@ class Session:
         "presence",
         "replica",
         "stalled",
+        "waiting",
     )
 
     def __init__(
@@ -119,6 +129,12 @@ class Session:
         self._position = -1
         self._asked = False
         self._warned = False
+        self.busy = False
+        self.waiting = 0
+        self._queue: deque[tuple[int, int, bytes]] = deque()
+        self._intake: Intake | None = None  # a large update that is being taken in
+        self._kind = UPDATE  # what it came as
+        self._vector: StateVectorReader | None = None  # a large state vector that is being read
 
     # -- receiving
 
@@ -128,7 +144,7 @@ class Session:
         self.send_presence()
 
     def receive(self, frame: bytes, now: float) -> None:
-        """Take one websocket message of the client.
+        """Take one websocket message of the client. If the session is `busy` then, it is for `work` to do the rest.
 
         Args:
             now: the caller's clock, seconds; it only ages presence.
@@ -137,57 +153,157 @@ class Session:
             ProtocolError: when the client broke a rule and must be closed; what stood before in the frame has been
                 done.
         """
+        messages = read_messages(frame)
+        if self.busy or (len(frame) >= STEPPED and messages):
+            self._queue.extend(messages)
+            self.waiting += len(frame)
+            self.busy = True
+            return
         asked = False
-        for kind, sub, payload in read_messages(frame):
-            if kind == SYNC:
-                if sub == STEP1:
-                    self._wants(payload)
-                else:
-                    self._update(payload, sub)
-            elif kind == AWARENESS:
-                self._awareness(payload, now)
-            elif kind == SAVED:
-                if not self._warned:  # what was refused will never be saved, so nothing after it may be called so
-                    self.barriers.append(payload)
-            elif kind == QUERY_AWARENESS:
+        for kind, sub, payload in messages:
+            if kind == QUERY_AWARENESS:
                 asked = True
             else:
-                self.counters.unknown_messages += 1
+                self._message(kind, sub, payload, now)
         if asked and not self.stalled:
             self.send_presence()
 
-    def _wants(self, state_vector: bytes) -> None:
+    def work(self, now: float, budget: int) -> None:
+        """Do a piece of what was received. While the session is `busy`, call it again; others may be served between.
+
+        Args:
+            now: as for `receive`.
+            budget: how much; passing over a struct or a delete range is one.
+
+        Raises:
+            ProtocolError: as `receive`; nothing is left to do then.
+        """
+        try:
+            asked = self._work(now, budget)
+        except ProtocolError:
+            self.drop()
+            raise
+        self.busy = bool(self._queue) or self._intake is not None or self._vector is not None
+        if not self.busy:
+            self.waiting = 0
+        if asked and not self.stalled:
+            self.send_presence()
+
+    def _work(self, now: float, budget: int) -> bool:
+        """Whether the client asked who is here."""
+        asked = False
+        while budget > 0:
+            if self._intake is not None:
+                self._advance(self._intake, budget)
+                break
+            if self._vector is not None:
+                if self._vector.step(budget):
+                    self._answer(self._vector.state)
+                    self._vector = None
+                break
+            if not self._queue:
+                break
+            kind, sub, payload = self._queue.popleft()
+            size = len(payload)
+            self.waiting -= size
+            budget -= 64 + (size >> 1)
+            if kind == QUERY_AWARENESS:
+                asked = True
+            elif size >= STEPPED and kind == SYNC:
+                self._begin(sub, payload)
+            else:
+                self._message(kind, sub, payload, now)
+        return asked
+
+    def drop(self) -> None:
+        """Forget what was received and not done yet: the client is thrown out, and nothing of it is looked at."""
+        self._queue.clear()
+        self._intake = None
+        self._vector = None
+        self.waiting = 0
+        self.busy = False
+
+    def hang_up(self) -> None:
+        """The client is gone and cannot be answered: of what it sent there is nothing left to do but its edits."""
+        self._vector = None
+        updates = [message for message in self._queue if message[0] == SYNC and message[1] != STEP1]
+        self._queue = deque(updates if self.may_write else [])
+        if not self.may_write:
+            self._intake = None
+        self.busy = bool(self._queue) or self._intake is not None
+
+    def _message(self, kind: int, sub: int, payload: bytes, now: float) -> None:
+        if kind == SYNC:
+            if sub == STEP1:
+                self._answer(parse_state_vector(payload, self.max_state_entries))
+            else:
+                self._update(payload, sub)
+        elif kind == AWARENESS:
+            self._awareness(payload, now)
+        elif kind == SAVED:
+            if not self._warned:  # what was refused will never be saved, so nothing after it may be called so
+                self.barriers.append(payload)
+        else:
+            self.counters.unknown_messages += 1
+
+    def _begin(self, sub: int, payload: bytes) -> None:
+        """Begin with a message that takes long."""
+        if sub == STEP1:
+            self._vector = StateVectorReader(payload, self.max_state_entries)
+        else:
+            self.counters.updates_in += 1
+            self._kind = sub
+            self._intake = self.replica.begin(payload, self)
+
+    def _advance(self, intake: Intake, budget: int) -> None:
+        """Go on with a large update; of one that may not be written, only find out whether it is known."""
+        if not self.may_write:
+            if intake.step(budget):
+                self._intake = None
+                self._answered(self._kind)
+                if not intake.is_known:
+                    self._refuse_write()
+            return
+        outcome = self.replica.advance(intake, budget)
+        if outcome is not None:
+            self._intake = None
+            self._answered(self._kind)
+            self._taken(outcome, self._kind)
+
+    def _answer(self, known: dict[int, int]) -> None:
         """The client asks for what it lacks; it falls behind until `pull` has sent that."""
-        self._known = parse_state_vector(state_vector, self.max_state_entries)
-        self._base = self.replica.base_updates(self._known, self.diff_bytes)
+        self._known = known
+        self._base = self.replica.base_updates(known, self.diff_bytes)
         self._position = -1
         self.live = False
 
     def _update(self, data: bytes, sub: int) -> None:
+        self._answered(sub)
+        if data == b"\x00\x00":
+            return
+        self.counters.updates_in += 1
+        if self.may_write:
+            self._taken(self.replica.receive(data, self), sub)
+        elif not self.replica.is_known(data):
+            self._refuse_write()
+
+    def _answered(self, sub: int) -> None:
         if sub == STEP2:
             self._asked = False
             self.answered = True
-        if data == b"\x00\x00":
-            return
-        counters = self.counters
-        counters.updates_in += 1
-        if not self.may_write:
-            self._refuse_write(data)
-            return
-        outcome = self.replica.receive(data, self)
+
+    def _taken(self, outcome: Outcome, sub: int) -> None:
         if outcome is Outcome.KNOWN:
-            counters.updates_deduplicated += 1
+            self.counters.updates_deduplicated += 1
         elif outcome is Outcome.HELD:
-            counters.updates_held += 1
+            self.counters.updates_held += 1
             if sub == UPDATE:
                 self.ask()
         elif outcome is Outcome.OVERFLOW:
             raise ProtocolError("held-overflow", "too many updates wait for what they build on")
 
-    def _refuse_write(self, data: bytes) -> None:
+    def _refuse_write(self) -> None:
         """Tell a reader once that its edit was not taken; what it repeats of the document is no edit."""
-        if self.replica.is_known(data):
-            return
         self.counters.updates_forbidden += 1
         if not self._warned:
             self._warned = True

@@ -475,6 +475,52 @@ def parse_update(data: bytes) -> Update:
     return update
 
 
+class StateVectorReader:
+    """Reads a state vector, a bounded number of entries at a time.
+
+    Args:
+        data: the state vector.
+        max_entries: how many clients it may name.
+
+    Attributes:
+        state: client id -> clock; complete once a step has said True.
+    """
+
+    __slots__ = ("_left", "_max_entries", "_reader", "state")
+
+    def __init__(self, data: bytes, max_entries: int) -> None:
+        self.state: dict[int, int] = {}
+        self._reader = UpdateReader(data)
+        self._max_entries = max_entries
+        self._left = -1
+
+    def step(self, budget: int) -> bool:
+        """Read so many entries; whether that was all.
+
+        Raises:
+            ProtocolError: naming the broken rule.
+        """
+        reader = self._reader
+        state = self.state
+        if self._left < 0:
+            self._left = reader.uint()
+            if self._left * 2 > reader.size - reader.pos:
+                raise ProtocolError("count", "a state vector claims more entries than it has")
+            if self._left > self._max_entries:
+                raise ProtocolError("state-vector-size", f"a state vector has more than {self._max_entries} entries")
+        now = min(self._left, budget)
+        for _ in range(now):
+            client = reader.client()
+            if client in state:
+                raise ProtocolError("duplicate-client", "a client stands twice in a state vector")
+            state[client] = reader.clock()
+        self._left -= now
+        if self._left:
+            return False
+        reader.finish()
+        return True
+
+
 def parse_state_vector(data: bytes, max_entries: int) -> dict[int, int]:
     """Parse a state vector into client id -> clock.
 
@@ -484,20 +530,10 @@ def parse_state_vector(data: bytes, max_entries: int) -> dict[int, int]:
     Raises:
         ProtocolError: naming the broken rule.
     """
-    reader = UpdateReader(data)
-    entries = reader.uint()
-    if entries * 2 > reader.size - reader.pos:
-        raise ProtocolError("count", "a state vector claims more entries than it has")
-    if entries > max_entries:
-        raise ProtocolError("state-vector-size", f"a state vector has more than {max_entries} entries")
-    state: dict[int, int] = {}
-    for _ in range(entries):
-        client = reader.client()
-        if client in state:
-            raise ProtocolError("duplicate-client", "a client stands twice in a state vector")
-        state[client] = reader.clock()
-    reader.finish()
-    return state
+    reader = StateVectorReader(data, max_entries)
+    while not reader.step(UNLIMITED):
+        pass
+    return reader.state
 
 
 def encode_state_vector(state: dict[int, int]) -> bytes:

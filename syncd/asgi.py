@@ -160,6 +160,7 @@ async def _run(link: "AsgiLink", connection: SocketConnection, receive: Receive,
 async def _read(link: "AsgiLink", connection: SocketConnection, receive: Receive, max_message: int) -> int:
     """Deliver messages until the peer is gone; returns the close code that the server reports."""
     while True:
+        await link.readable()
         event = await receive()
         if event["type"] == "websocket.disconnect":
             return int(event.get("code") or NO_STATUS)
@@ -192,6 +193,8 @@ class AsgiLink:
         self._reason = ""
         self._close_at = 0.0
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading = asyncio.Event()
+        self._reading.set()
         self.writer: asyncio.Task[None] | None = None
         self.code: int | None = None
         """The code that we close with, once that is decided; nothing is queued any more."""
@@ -235,6 +238,7 @@ class AsgiLink:
     def close(self, code: int, reason: str, delay: float = 0.0) -> None:
         """Send what is queued, then close. The first call decides; a later one without delay ends its wait."""
         loop = asyncio.get_running_loop()
+        self._reading.set()
         if self.code is None:
             self.code = code
             self._reason = reason
@@ -257,6 +261,18 @@ class AsgiLink:
     def buffered(self) -> int:
         """Bytes queued here; what the server holds below is unknown."""
         return self._size
+
+    def pause_reading(self) -> None:
+        """Ask the server for no more messages."""
+        self._reading.clear()
+
+    def resume_reading(self) -> None:
+        """Ask again."""
+        self._reading.set()
+
+    async def readable(self) -> None:
+        """Wait until reading is not paused."""
+        await self._reading.wait()
 
     async def write(self) -> None:
         """Send what is queued until a close is asked for, and then that."""

@@ -13,6 +13,7 @@ from crdt.wire import EMPTY_AWARENESS, permission_denied
 from syncd.close_codes import CloseCode, close_code_for
 from syncd.link import Link, Outgoing
 from syncd.metrics import Stats
+from syncd.turns import TURN
 
 if TYPE_CHECKING:
     from syncd.room import Room
@@ -30,6 +31,12 @@ EARLY_BYTES: Final = 16 << 20
 
 MAX_COUNTER: Final = 64
 """Bytes of the counter in message 102; it is echoed."""
+
+STEP: Final = 1_000
+"""Structs that are passed over between two looks at the clock: a millisecond or two of plain Python."""
+
+WAITING_BYTES: Final = 256 * 1024
+"""Bytes that may wait behind a large message before the socket is not read any further."""
 
 MAX_BARRIERS: Final = 1000
 """Barriers of one connection that may be open at once."""
@@ -60,6 +67,7 @@ class Connection:
         "_early_size",
         "_on_gone",
         "_rate",
+        "_reading",
         "_refilled",
         "_tokens",
         "address",
@@ -109,6 +117,7 @@ class Connection:
         self.postponed: list[bytes] = []
         self._early: list[bytes] = []
         self._early_size = 0
+        self._reading = True
         self._rate = rate
         self._burst = rate * 4
         self._tokens = self._burst
@@ -174,6 +183,9 @@ class Connection:
         number = 1006 if code is None else int(code)
         self.stats.close(number)
         self._caught_up()
+        if self.session is not None and self.session.busy:
+            # It arrived before the client went, so it counts.
+            self.session.hang_up()
         self.room.leave(self, time.monotonic(), clean)
         self._on_gone(self, number)
 
@@ -235,6 +247,8 @@ class Connection:
         """Tell the client why and close; nothing it sends is looked at any more."""
         if self.gone:
             return
+        if self.session is not None:
+            self.session.drop()
         self.closed(code, clean=False)
         self.link.send(Outgoing(permission_denied(reason)))
         self.link.close(code, reason[:120], 0.0 if code.retry else REFUSAL_DELAY)
@@ -271,20 +285,77 @@ class Connection:
             self.refuse(CloseCode.TRY_LATER, "too much was sent before the document was loaded")
 
     def _handle(self, message: bytes, now: float) -> None:
-        session, room = self.session, self.room
+        session = self.session
         if session is None or self.gone:
             return
-        was_live = session.live
+        was_live, was_busy = session.live, session.busy
         try:
             session.receive(message, now)
         except ProtocolError as error:
-            self.stats.refuse(error.rule)
-            logger.info("refused bytes of %r: %s", self, error)
-            self.refuse(close_code_for(error.rule), f"{error.rule}: {error.detail}")
+            self._throw_out(error)
+        if not session.busy:
+            self._done(session, was_live)
+        elif was_busy:
+            self._hold_reading(session)
+        else:
+            self._begin_work(session)
+
+    def _begin_work(self, session: Session) -> None:
+        """The message takes long, or may: begin at once if nobody else waits for a turn, and go on in turns."""
+        room = self.room
+        room.working.add(self)
+        if not room.turns.idle or self.turn(time.monotonic() + TURN):
+            self._hold_reading(session)
+            room.turns.add(self)
+
+    def _hold_reading(self, session: Session) -> None:
+        if self._reading and session.waiting > WAITING_BYTES:
+            self._reading = False
+            self.link.pause_reading()
+
+    def turn(self, until: float) -> bool:
+        """Go on with what takes long; whether there is more to do. The client may be gone meanwhile."""
+        session = self.session
+        assert session is not None, "there was a message"
+        was_live = session.live
+        self.heard = now = time.monotonic()
+        try:
+            while session.busy and now < until:
+                session.work(now, STEP)
+                now = time.monotonic()
+        except ProtocolError as error:
+            self._throw_out(error)
+        except Exception:
+            logger.exception("unexpected error in %r", self)
+            session.drop()
+            self.link.close(CloseCode.INTERNAL_ERROR, "internal error")
+        self._done(session, was_live)
+        if session.busy:
+            return True
+        self.room.working.discard(self)
+        if self.gone:
+            self.room.replica.leave(session)
+        if not self._reading:
+            self._reading = True
+            self.link.resume_reading()
+        return False
+
+    def _throw_out(self, error: ProtocolError) -> None:
+        self.stats.refuse(error.rule)
+        logger.info("refused bytes of %r: %s", self, error)
+        self.refuse(close_code_for(error.rule), f"{error.rule}: {error.detail}")
+
+    def _done(self, session: Session, was_live: bool) -> None:
+        """Pass on what came of the messages that were just looked at."""
+        room = self.room
         if was_live and not session.live:
             room.set_live(self, False)
         if room.replica.pending:
             room.wake()
+        if room.replica.stirred:
+            room.stir()
+        if self.gone:
+            return
         if session.out or session.wants_more():
             self.send_replies()
         if room.presence.dirty:

@@ -186,6 +186,16 @@ class WebSocketProtocol(asyncio.Protocol):
         """Bytes written and not yet taken by the kernel."""
         return self._transport.get_write_buffer_size()
 
+    def pause_reading(self) -> None:
+        """Read nothing more: what the peer sends waits in the kernel, and then at the peer."""
+        if self._state == _OPEN and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+
     def finish_close(self) -> None:
         """The delay of a close is over."""
         if self._state == _DELAYED and self._pending is not None:

@@ -37,6 +37,12 @@ class Link(Protocol):
     def buffered(self) -> int:
         """Bytes that are queued and not yet taken by the kernel."""
 
+    def pause_reading(self) -> None:
+        """Take nothing more from the peer until `resume_reading`; a little that is under way may still come."""
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:

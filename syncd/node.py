@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -37,6 +37,7 @@ from syncd.origin import origin_allowed
 from syncd.registry import Registry
 from syncd.room import Pace, Room
 from syncd.room_names import BadRoomName, room_from_path
+from syncd.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Node:
         self.connections: deque[Connection] = deque()
         self.draining = False
         self._prefix = settings.prefix.encode()
+        self._turns = Turns()
         self._addresses: dict[str, int] = {}
         self._expiries: list[tuple[float, int, Connection]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -209,6 +211,9 @@ class Node:
         """Flush every room and wait until all of it is durable, or until the deadline."""
         if self.registry is None or self._log is None or self.failed.is_set():
             return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max((deadline - time.monotonic()) / 2, 0.0)):
+                await self._turns.done()
         for room in list(self.registry.rooms.values()):
             room.flush()
         try:
@@ -332,7 +337,16 @@ class Node:
             settings.presence_grace,
             self._started,
         )
-        return Room(name, self._limits, presence, self.stats, self._pace, self._log.note, durable=self._durable)
+        return Room(
+            name,
+            self._limits,
+            presence,
+            self.stats,
+            self._pace,
+            self._log.note,
+            durable=self._durable,
+            turns=self._turns,
+        )
 
     def _greet(self, connection: Connection) -> None:
         room = connection.room

@@ -25,6 +25,7 @@ from crdt.wire import UPDATE, awareness_message, sync_message
 from persistence.api import FIRST_POSITION, StoredBlock, StoredRoom
 from syncd.link import Outgoing
 from syncd.metrics import Stats
+from syncd.turns import Turns
 
 if TYPE_CHECKING:
     from syncd.connection import Connection
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 RECORD_BYTES: Final = 1 << 20
 """Bytes of one author's updates above which they go to the log as several records."""
+
+RETRY_STEP: Final = 1_000
+"""Structs of held updates that are looked at between two looks at the clock."""
 
 LOAD_SLICE: Final = 0.005
 """Seconds of reading a log after which the loop gets its turn."""
@@ -73,12 +77,14 @@ class Room:
         pace: flush windows.
         durable: whether the store keeps what it is given; if not, nothing is ever confirmed as saved.
         on_unlogged: called when the room has something for the log.
+        turns: where what takes long gets its turns.
 
     Attributes:
         connections: everybody in the room.
         loaded: whether the stored state is here; nobody is answered before.
         records: updates in the store that no block covers.
         saved: tail number up to which everything is durable.
+        working: connections with messages that are not done yet, some of them perhaps gone.
         idle_since: when the last connection left, seconds of the loop's clock; 0.0 while there is one.
     """
 
@@ -96,6 +102,7 @@ class Room:
         "_postponing",
         "_presence_timer",
         "_readers",
+        "_stirring",
         "_timer",
         "connections",
         "durable",
@@ -112,8 +119,10 @@ class Room:
         "replica",
         "saved",
         "stats",
+        "turns",
         "unlogged",
         "unlogged_since",
+        "working",
     )
 
     def __init__(
@@ -126,8 +135,12 @@ class Room:
         on_unlogged: Callable[[Room], None],
         *,
         durable: bool = True,
+        turns: Turns | None = None,
     ) -> None:
         self.name = name
+        self.turns = Turns() if turns is None else turns
+        self.working: set[Connection] = set()
+        self._stirring = False
         self.replica = Replica(limits)
         self.presence = presence
         self.stats = stats
@@ -343,6 +356,22 @@ class Room:
                 session.ask()
                 connection.send_replies()
 
+    def stir(self) -> None:
+        """Something that was held back may be complete: look at it, in turns."""
+        if not self._stirring and self.replica.stirred:
+            self._stirring = True
+            self.turns.add(self)
+
+    def turn(self, until: float) -> bool:
+        """Look at a part of what is held back; whether there is more to look at."""
+        self._stirring = False
+        while self.replica.stirred and time.monotonic() < until:
+            self.replica.retry(RETRY_STEP)
+        if self.replica.pending:
+            self.wake()
+        self._stirring = self.replica.stirred
+        return self._stirring
+
     # -- saving
 
     def take_unlogged(self) -> tuple[list[tuple[bytes, str]], int, int]:
@@ -399,8 +428,9 @@ class Room:
                 self.stats.saved_barriers += 1
 
     def has_unsaved(self) -> bool:
-        """Whether anything accepted is not durable yet."""
-        return self.saved < self.replica.tail.end or bool(self.replica.pending)
+        """Whether anything that was received in good order is not durable yet."""
+        replica = self.replica
+        return self.saved < replica.tail.end or bool(replica.pending) or bool(self.working) or self._stirring
 
     def close(self) -> None:
         """Cancel the timers; the room is not used any more."""

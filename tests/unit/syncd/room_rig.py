@@ -35,6 +35,7 @@ class FakeLink:
         self.closes: list[tuple[int, str, float]] = []
         self.pings = 0
         self.aborted = False
+        self.reading = True
         self.connection: Connection | None = None
 
     def send(self, out: Outgoing) -> None:
@@ -60,6 +61,12 @@ class FakeLink:
 
     def buffered(self) -> int:
         return self.waiting
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     @property
     def messages(self) -> list[bytes]:

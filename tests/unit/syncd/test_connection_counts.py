@@ -32,6 +32,10 @@ class Socket:
     def buffered(self) -> int:
         return 0
 
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
     async def until(self, start: bytes) -> None:
         """Waits until a message that starts like this has been given."""
         while not any(message.startswith(start) for message in self.sent):
