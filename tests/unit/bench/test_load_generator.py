@@ -23,7 +23,10 @@ from bench.process import Syncd
 from bench.servers import catalogue
 from tests.unit.bench.programs import build
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler"),
+    pytest.mark.slow,  # a second or two each: they are runs of a load
+]
 
 Result = dict[str, Any]
 Load = Callable[..., Result]
@@ -98,12 +101,11 @@ def pause(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGCONT)
 
 
-def assert_exact(result: Result, rooms: int = 1, readers: int = 5) -> None:
+def assert_exact(result: Result, readers: int = 5) -> None:
     """Every edit has reached each of the other clients once, whole and in order."""
     assert result["errors"] == []
     assert result["closed"] == 0
     assert result["sent"] > 0
-    assert result["sent"] % rooms == 0 or rooms > 1
     assert result["deliveries"] == result["expected"] == result["sent"] * readers
     assert result["latency_ms"]["count"] == result["deliveries"]
     faults = ("duplicates", "overlaps", "gaps", "corrupted", "misrouted", "malformed", "texts")
@@ -153,7 +155,7 @@ def test_barriers_that_nobody_answers_are_told(load: Load, programs: Path) -> No
 
 
 def test_several_rooms_do_not_hear_each_other(load: Load, syncd: Syncd) -> None:
-    assert_exact(load(syncd.address, room="several", rooms=3, late=6), rooms=3)
+    assert_exact(load(syncd.address, room="several", rooms=3, late=6))
 
 
 def test_presence_arrives_with_its_echoes(load: Load, syncd: Syncd) -> None:
@@ -181,7 +183,7 @@ def test_a_ramp_reports_each_of_its_steps(load: Load, syncd: Syncd) -> None:
         assert step["sent"] == pytest.approx(4 * 0.4 * step["rate"], abs=4)
         assert step["deliveries"] == step["expected"] == step["latency_ms"]["count"] == step["sent"] * 5
     assert sum(step["sent"] for step in steps) == result["sent"]
-    assert sum(step["server_cpu"] for step in steps) <= result["server_cpu"]
+    assert sum(step["server_cpu"] for step in steps) <= result["server_cpu"] + 1e-5  # they are rounded
     assert sum(step["arrivals"] for step in steps) <= result["arrivals"]
 
 
