@@ -197,6 +197,7 @@ class Replica:
         held_size: bytes that wait in `held`.
         base_size: bytes of the blocks.
         pending: (update, source) accepted since the last flush.
+        summaries: those of the updates in `pending`.
         version: rises with every accepted update; equal versions mean equal state.
         base_version: rises when the blocks are replaced.
     """
@@ -207,7 +208,6 @@ class Replica:
         "_look_again",
         "_look_at",
         "_released",
-        "_summaries",
         "base_size",
         "base_version",
         "blocks",
@@ -216,6 +216,7 @@ class Replica:
         "index",
         "limits",
         "pending",
+        "summaries",
         "tail",
         "version",
     )
@@ -230,7 +231,7 @@ class Replica:
         self.tail = Tail()
         self.index = Index()
         self.pending: list[tuple[bytes, object]] = []
-        self._summaries: list[Update] = []
+        self.summaries: list[Update] = []
         self.held: list[Held] = []
         self.held_size = 0
         self.version = 0
@@ -380,7 +381,7 @@ class Replica:
 
     def _accept(self, data: bytes, update: Update, source: object) -> None:
         self.index.add(update)
-        self._summaries.append(update)
+        self.summaries.append(update)
         self.pending.append((data, source))
         self.version += 1
 
@@ -519,11 +520,11 @@ class Replica:
         if not self.pending:
             return None
         if len(self.pending) == 1:
-            piece = Piece(self.pending[0][0], self._summaries[0])
+            piece = Piece(self.pending[0][0], self.summaries[0])
         else:
-            piece = Piece(*join([data for data, _ in self.pending], self._summaries))
+            piece = Piece(*join([data for data, _ in self.pending], self.summaries))
         self.pending.clear()
-        self._summaries.clear()
+        self.summaries.clear()
         self.tail.append(piece)
         return piece.data
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 from crdt.awareness import Presence
 from crdt.block import Block
 from crdt.ids import RoomId
-from crdt.merge import merge
+from crdt.merge import join
 from crdt.replica import Limits, Replica
 from crdt.session import Session
+from crdt.update import Update
 from crdt.wire import UPDATE, awareness_message, sync_message
 from persistence.api import FIRST_POSITION, StoredBlock, StoredRoom
 from syncd.link import Outgoing
@@ -155,7 +156,7 @@ class Room:
         self.idle_since = 0.0
         self.last_sent = 0.0
         self.logging = False
-        self.unlogged: list[tuple[bytes, str]] = []
+        self.unlogged: list[tuple[bytes, Update, str]] = []
         self.unlogged_since = 0.0
         self._loop = asyncio.get_running_loop()
         self._on_unlogged = on_unlogged
@@ -268,10 +269,11 @@ class Room:
         unlogged = self.unlogged
         if not unlogged:
             self.unlogged_since = now
-        for data, source in self.replica.pending:
+        replica = self.replica
+        for (data, source), summary in zip(replica.pending, replica.summaries, strict=True):
             assert isinstance(source, Session), "only sessions send updates into an open room"
-            unlogged.append((data, source.author))
-        self.stats.unsaved_updates += len(self.replica.pending)
+            unlogged.append((data, summary, source.author))
+        self.stats.unsaved_updates += len(replica.pending)
         if not self.logging:
             self.logging = True
             self._on_unlogged(self)
@@ -365,8 +367,10 @@ class Room:
     def turn(self, until: float) -> bool:
         """Look at a part of what is held back; whether there is more to look at."""
         self._stirring = False
-        while self.replica.stirred and time.monotonic() < until:
+        while self.replica.stirred:
             self.replica.retry(RETRY_STEP)
+            if time.monotonic() >= until:
+                break
         if self.replica.pending:
             self.wake()
         self._stirring = self.replica.stirred
@@ -380,9 +384,9 @@ class Room:
         self.flush()
         count = len(self.unlogged)
         self.logging = False
-        by_author: dict[str, list[bytes]] = {}
-        for data, author in self.unlogged:
-            by_author.setdefault(author, []).append(data)
+        by_author: dict[str, list[tuple[bytes, Update]]] = {}
+        for data, summary, author in self.unlogged:
+            by_author.setdefault(author, []).append((data, summary))
         self.unlogged = []
         records = [(data, author) for author, updates in by_author.items() for data in _records(updates)]
         return records, self.replica.tail.end, count
@@ -440,17 +444,23 @@ class Room:
         self._timer = self._presence_timer = None
 
 
-def _records(updates: Sequence[bytes]) -> list[bytes]:
-    """One author's updates merged into records of bounded size."""
+def _records(updates: Sequence[tuple[bytes, Update]]) -> list[bytes]:
+    """One author's updates, with their summaries, merged into records of bounded size."""
     records: list[bytes] = []
     batch: list[bytes] = []
+    summaries: list[Update] = []
     size = 0
-    for update in updates:
+    for update, summary in updates:
         if batch and size + len(update) > RECORD_BYTES:
-            records.append(merge(batch))
-            batch, size = [], 0
+            records.append(_record(batch, summaries))
+            batch, summaries, size = [], [], 0
         batch.append(update)
+        summaries.append(summary)
         size += len(update)
     if batch:
-        records.append(merge(batch))
+        records.append(_record(batch, summaries))
     return records
+
+
+def _record(batch: list[bytes], summaries: list[Update]) -> bytes:
+    return batch[0] if len(batch) == 1 else join(batch, summaries)[0]

@@ -6,6 +6,7 @@ import pytest
 
 from crdt.fold import fold
 from crdt.ids import RoomId
+from crdt.update import parse_update
 from crdt.wire import STEP2, sync_message
 from persistence.api import EMPTY_ROOM, StoredBlock
 from persistence.memory import MemoryStore
@@ -233,7 +234,7 @@ async def test_the_log_gets_one_record_per_author() -> None:
 
 async def test_records_are_of_bounded_size() -> None:
     updates = [update(section(client, 0, b"\x03\x01\x01t\xe0\xa7\x12" + bytes(300_000))) for client in range(1, 9)]
-    records = _records(updates)
+    records = _records([(data, parse_update(data)) for data in updates])
     assert len(records) == 3
     assert max(map(len, records)) < 1_100_000
     assert _records([]) == []
