@@ -199,8 +199,10 @@ class Intake:
             self._encoder = _Encoder(self.data, self._waiting(), rest=True)
             return
         self._stage = _READY
-        whole = deletes.ended and deletes.whole and not self._walk.known and not self.handed and not self._waiting()
-        self._encoder = _Encoder(self.data, parts, rest=False, whole_to=self._survey.deletes_at if whole else 0)
+        if deletes.ended and deletes.whole and not self._walk.known and not self.handed and not self._waiting():
+            self._encoder = _Encoder(self.data, self._survey.parts, rest=False, whole_to=self._survey.deletes_at)
+        else:
+            self._encoder = _Encoder(self.data, parts, rest=False)
 
     def _waiting(self) -> list[Part]:
         return [part for part in self._survey.parts if part.lacks is not None]

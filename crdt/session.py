@@ -57,6 +57,7 @@ class Session:
         may_write: whether the connection may change the document.
         max_state_entries: how many clients a state vector may name.
         diff_bytes: size at which an update of a sync is closed and the next one begun.
+        large: bytes from which a message is left to `work`.
 
     Attributes:
         out: messages to this connection alone, in order; the shell sends and clears them.
@@ -89,6 +90,7 @@ class Session:
         "contested",
         "counters",
         "diff_bytes",
+        "large",
         "live",
         "max_state_entries",
         "may_write",
@@ -109,6 +111,7 @@ class Session:
         may_write: bool = True,
         max_state_entries: int = 200_000,
         diff_bytes: int = 256 * 1024,
+        large: int = STEPPED,
     ) -> None:
         self.replica = replica
         self.presence = presence
@@ -117,6 +120,7 @@ class Session:
         self.may_write = may_write
         self.max_state_entries = max_state_entries
         self.diff_bytes = diff_bytes
+        self.large = large
         self.out: list[bytes] = []
         self.barriers: list[bytes] = []
         self.contested: list[object] = []
@@ -154,7 +158,7 @@ class Session:
                 done.
         """
         messages = read_messages(frame)
-        if self.busy or (len(frame) >= STEPPED and messages):
+        if self.busy or (len(frame) >= self.large and messages):
             self._queue.extend(messages)
             self.waiting += len(frame)
             self.busy = True
@@ -209,7 +213,7 @@ class Session:
             budget -= 64 + (size >> 1)
             if kind == QUERY_AWARENESS:
                 asked = True
-            elif size >= STEPPED and kind == SYNC:
+            elif size >= self.large and kind == SYNC:
                 self._begin(sub, payload)
             else:
                 self._message(kind, sub, payload, now)

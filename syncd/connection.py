@@ -320,9 +320,11 @@ class Connection:
         was_live = session.live
         self.heard = now = time.monotonic()
         try:
-            while session.busy and now < until:
+            while session.busy:
                 session.work(now, STEP)
                 now = time.monotonic()
+                if now >= until:
+                    break
         except ProtocolError as error:
             self._throw_out(error)
         except Exception:

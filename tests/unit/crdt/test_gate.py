@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crdt.gate import Verdict, judge, split
+from crdt.errors import ProtocolError
+from crdt.gate import Intake, Verdict, judge, split
 from crdt.index import Index
 from crdt.structs import Parts
 from crdt.update import parse_update
+from tests.fuzz.inputs import grammar_case
 from tests.unit.crdt.build import gc, item, num, section, skip, string, update
 
 
@@ -206,3 +208,101 @@ def test_both_parts_together_are_the_whole(
     assert cut.rest is None or cut.waits_for is not None
     later = split(cut.rest, index) if cut.rest is not None else None
     assert later is None or later.ready is None
+
+
+def taken(data: bytes, index: Index, random: Random, batch: int) -> tuple[list[bytes], bytes | None]:
+    """What an intake hands over, with steps of any size, and what is left."""
+    intake = Intake(data, None, index, 1000, batch)
+    handed = []
+    while not intake.finished or intake.ready is not None:
+        if not intake.step(random.choice([1, 2, 5, 100])) or intake.ready is None:
+            continue
+        assert intake.is_current()
+        ready, summary = intake.ready
+        parsed = parse_update(ready)
+        assert (summary.ranges, summary.bodies) == (parsed.ranges, parsed.bodies)
+        assert summary.deletes_at == parsed.deletes_at
+        assert summary.sections == parsed.sections
+        assert len(summary.deletes) <= batch
+        known = Index()
+        known.add(summary)
+        whole = Index()
+        whole.add(parsed)
+        assert known.encode_deletes() == whole.encode_deletes()
+        index.add(summary)
+        handed.append(ready)
+        intake.proceed()
+    return handed, intake.rest
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_steps_it_is_what_it_is_in_one_go(seed: int) -> None:
+    random = Random(seed)
+    split_up = 0
+    for _ in range(400):
+        indices = Index(), Index()
+        for data in grammar_case(random) + grammar_case(random):
+            if random.random() < 0.3:
+                ends = [*indices[0].clocks.items(), (77, 3)]
+                ranges = {
+                    client: [(random.randrange(end), random.choice([1, 2])) for _ in ends] for client, end in ends
+                }
+                data = update(deletes=ranges)
+            try:
+                parse_update(data)
+            except ProtocolError:
+                continue
+            cut = split(data, indices[0])
+            if cut.ready is not None:
+                indices[0].add(parse_update(cut.ready))
+            batch = random.choice([1, 2, 1000])
+            handed, rest = taken(data, indices[1], random, batch)
+            assert indices[1].clocks == indices[0].clocks
+            assert indices[1].encode_deletes() == indices[0].encode_deletes()
+            assert rest == cut.rest
+            assert all(not parse_update(later).ranges for later in handed[1:])
+            split_up += len(handed) > 1
+            if batch == 1000:
+                assert handed == ([] if cut.ready is None else [cut.ready])
+    assert split_up > 10
+
+
+def test_what_has_become_known_meanwhile_is_looked_at_again() -> None:
+    index = index_of(ABC)
+    intake = Intake(update(section(1, 3, string("def", (1, 2))), section(2, 0, gc(1))), None, index)
+    while not intake.step(1):
+        pass
+    index.add(parse_update(update(section(1, 3, string("d", (1, 2))))))
+    assert not intake.is_current()
+    intake.restart()
+    while not intake.step(1):
+        pass
+    assert intake.is_current()
+    assert intake.ready is not None
+    assert intake.ready[0] == update(section(1, 4, string("ef", (1, 3))), section(2, 0, gc(1)))
+    assert parse_update(intake.ready[0]).ranges == intake.ready[1].ranges
+
+
+def test_many_deletes_are_handed_over_in_batches_behind_the_structs() -> None:
+    index = index_of(ABC)
+    data = update(section(2, 0, gc(100)), deletes={2: [(2 * at, 1) for at in range(40)], 9: [(0, 1)], 1: [(0, 1)]})
+    handed, rest = taken(data, index, Random(1), 15)
+    assert [len(parse_update(ready).deletes) for ready in handed] == [15, 15, 11]
+    assert [len(parse_update(ready).ranges) for ready in handed] == [1, 0, 0]
+    assert rest == update(deletes={9: [(0, 1)]})
+
+
+def test_one_delete_over_many_known_ones_is_kept_whole() -> None:
+    """The pieces that are missing would be as many as those that are there."""
+    index = index_of(update(section(1, 0, gc(200))), update(deletes={1: [(2 * at, 1) for at in range(100)]}))
+    assert split(update(deletes={1: [(0, 150)]}), index).ready == update(deletes={1: [(0, 150)]})
+    assert split(update(deletes={1: [(0, 4)]}), index).ready == update(deletes={1: [(1, 1), (3, 1)]})
+
+
+def test_is_known() -> None:
+    for data, known in ((ABC, True), (update(section(1, 3, gc(1))), False), (update(deletes={7: [(0, 1)]}), False)):
+        intake = Intake(data, None, index_of(ABC))
+        assert not intake.is_known
+        while not intake.step(1):
+            pass
+        assert intake.is_known is known

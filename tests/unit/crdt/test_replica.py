@@ -12,6 +12,7 @@ from pycrdt import Doc, Text
 from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.fold import fold
+from crdt.gate import Intake
 from crdt.replica import Limits, Outcome, Replica
 from crdt.structs import Parts
 from crdt.update import parse_state_vector, parse_update
@@ -362,3 +363,107 @@ def test_struct_bytes_pass_unchanged() -> None:
     assert data == update(section(1, 0, string("a"), odd))
     assert tail(replica) == [data]
     assert [struct.length for struct in Parts(data).sections[1]] == [1, 3]
+
+
+def in_steps(replica: Replica, data: bytes, source: object, budget: int) -> Outcome:
+    """Take an update in steps."""
+    intake = replica.begin(data, source)
+    while True:
+        outcome = replica.advance(intake, budget)
+        if outcome is not None:
+            return outcome
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_updates_in_steps_that_come_between_one_another_make_the_same_document(seed: int) -> None:
+    """Also the same update twice at a time, and early ones."""
+    random = Random(seed)
+    typists = [Typist(client) for client in (4, 5, 6)]
+    sent: list[bytes] = []
+    for _ in range(40):
+        typist = random.choice(typists)
+        length = len(typist.doc.get("t", type=Text))
+        if length > 3 and random.random() < 0.3:
+            start = random.randrange(length - 2)
+            sent.append(erased(typist.doc, start, start + 2))
+        else:
+            sent.append(typed(typist.doc, random.choice("abcdef") * random.randint(1, 3), random.randint(0, length)))
+        for data in sent if random.random() < 0.5 else ():
+            random.choice(typists).doc.apply_update(data)
+    sent += [typist.doc.get_update() for typist in typists]
+    replica, live = Replica(), Doc[Any](client_id=99)
+    waiting = [*sent, *random.choices(sent, k=20)]
+    random.shuffle(waiting)
+    intakes: list[Intake] = []
+    while waiting or intakes or replica.stirred:
+        if waiting and len(intakes) < 4:
+            intakes.append(replica.begin(waiting.pop(), random.choice([ME, YOU])))
+        for intake in list(intakes):
+            if replica.advance(intake, random.choice([1, 2, 9])) is not None:
+                intakes.remove(intake)
+        if random.random() < 0.2:
+            replica.retry(random.choice([1, 20]))
+        if random.random() < 0.2 and (out := replica.flush()) is not None:
+            live.apply_update(out)
+    if (out := replica.flush()) is not None:
+        live.apply_update(out)
+    assert not replica.held
+    assert replica.held_size == 0
+    wanted = content(author(98, *sent))
+    assert content(live) == wanted
+    assert content(author(97, *synced(replica))) == wanted
+    assert parse_state_vector(replica.state_vector(), 9) == parse_state_vector(author(96, *sent).get_state(), 9)
+
+
+@pytest.mark.parametrize("budget", [1, 1 << 40])
+def test_outcomes_in_steps(budget: int) -> None:
+    replica = Replica(Limits(held_updates=1, max_bytes=60))
+    assert in_steps(replica, update(section(1, 0, gc(2))), ME, budget) is Outcome.ACCEPTED
+    assert in_steps(replica, update(section(1, 0, gc(1))), ME, budget) is Outcome.KNOWN
+    assert in_steps(replica, update(section(1, 0, gc(3)), section(2, 1, gc(1))), ME, budget) is Outcome.HELD
+    assert replica.index.clocks == {1: 3}
+    version = replica.version
+    assert in_steps(replica, update(section(1, 0, gc(4)), section(3, 1, gc(1))), YOU, budget) is Outcome.OVERFLOW
+    assert replica.version == version
+    with pytest.raises(ProtocolError, match="document-size"):
+        in_steps(replica, update(section(4, 0, string("x" * 80))), ME, budget)
+    assert in_steps(replica, update(section(2, 0, gc(1))), YOU, budget) is Outcome.ACCEPTED
+    assert not replica.held
+
+
+def test_two_who_bring_the_same_do_not_bring_it_twice() -> None:
+    """Both were ready when the other was accepted."""
+    replica = Replica()
+    data = update(section(1, 0, string("abc")), section(2, 0, string("x", (1, 1))), deletes={1: [(0, 1)]})
+    one, two = replica.begin(data, ME), replica.begin(data, YOU)
+    outcomes: set[Outcome | None] = set()
+    while len(outcomes) < 3:
+        outcomes |= {replica.advance(one, 1), replica.advance(two, 1)}
+    assert outcomes == {None, Outcome.ACCEPTED, Outcome.KNOWN}
+    assert flushed(replica) == data
+
+
+def test_what_waited_is_looked_at_in_steps() -> None:
+    replica = Replica()
+    for client in range(10, 20):
+        assert replica.receive(update(section(client, 0, string("x", (1, 0)), *[gc(1)] * 10_000)), ME) is Outcome.HELD
+    assert in_steps(replica, update(section(1, 0, gc(1))), YOU, 1000) is Outcome.ACCEPTED
+    assert len(replica.held) > 5
+    steps = 0
+    while replica.stirred:
+        replica.retry(1000)
+        steps += 1
+    assert steps > 100
+    assert (len(replica.held), replica.held_size) == (0, 0)
+    assert len(replica.index.clocks) == 11
+    assert len(replica.pending) == 11
+
+
+def test_what_waited_and_has_no_room_in_the_document_is_forgotten() -> None:
+    replica = Replica(Limits(max_clients=2))
+    early = update(section(2, 0, string("x", (1, 1))))
+    assert replica.receive(early, ME) is Outcome.HELD
+    replica.receive(update(section(1, 0, gc(1)), section(3, 0, gc(1))), YOU)
+    assert replica.receive(update(section(1, 1, gc(1))), YOU) is Outcome.ACCEPTED
+    assert replica.index.clocks == {1: 2, 3: 1}
+    assert (replica.held, replica.held_size) == ([], 0)
