@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from signal import SIGKILL
 from typing import Final
 
 from bench.machine import commit, load_average, machine
@@ -102,7 +103,9 @@ class Comparison:
             # Nodes that run already remember the rooms of the runs before.
             room = f"bench-{time.time_ns():x}" if addresses else "bench"
             context = Context(server, scenario, self._settings.marks, Path(folder), addresses, room)
-            return KINDS[scenario.kind](context)
+            outcome = KINDS[scenario.kind](context)
+            server.stop(SIGKILL)  # nothing of it is needed any more, and some take seconds to end in order
+            return outcome
 
 
 def jobs(

@@ -23,16 +23,23 @@ from crdt.wire import STEP1, STEP2, SYNC, UPDATE, sync_message
 HOCUSPOCUS_AUTH: Final = 2
 HOCUSPOCUS_SYNC_REPLY: Final = 4
 EMPTY: Final = b"\x00"
-PATIENCE: Final = 60.0
+PATIENCE: Final = 30.0
 """Seconds a server may be silent while a document is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What one opening brought: seconds until synced, bytes of all sync messages until then."""
+    """What one opening brought.
+
+    Attributes:
+        seconds: until all was there.
+        size: bytes of all updates.
+        synced: bytes of those that had come when the server said that this is all.
+    """
 
     seconds: float
     size: int
+    synced: int
 
 
 class Peer:
@@ -119,10 +126,17 @@ async def fed(server: Server, room: str, document: Document) -> AsyncIterator[Pe
         yield peer
 
 
-async def opened(server: Server, room: str, state_vector: bytes = EMPTY) -> Opened:
-    """Open a room until synced."""
+async def opened(server: Server, room: str, state_vector: bytes = EMPTY, least: int = 0) -> Opened:
+    """Open a room until synced, and further until at least `least` bytes of updates have come.
+
+    Raises:
+        TimeoutError: when the server is silent before that.
+    """
     started = time.perf_counter()
     async with joined(server, room) as peer:
         await peer.send(STEP1, state_vector)
-        size = await peer.synced()
-        return Opened(time.perf_counter() - started, size)
+        size = synced = await peer.synced()
+        while size < least:
+            kind, length = await peer.receive()
+            size += length if kind != STEP1 else 0
+        return Opened(time.perf_counter() - started, size, synced)

@@ -32,14 +32,14 @@ def configuration(server: Server, addresses: Sequence[str], load: Mapping[str, A
     }
 
 
-def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Run to the end and return the result.
+def run(config: Mapping[str, Any], folder: Path, niceness: int = 0) -> dict[str, Any]:
+    """Run to the end, with a lower priority if `niceness` is above 0, and return the result.
 
     Raises:
         GeneratorError: when it fails, says no result or does not come to an end.
     """
     plan = sum(float(config.get(name, 0)) for name in ("warmup", "duration", "drain"))
-    with _started(config, folder) as (process, log):
+    with _started(config, folder, niceness) as (process, log):
         try:
             out, _ = process.communicate(timeout=plan + PATIENCE)
         except subprocess.TimeoutExpired:
@@ -75,14 +75,20 @@ def held(config: Mapping[str, Any], folder: Path) -> Iterator[Held]:
 
 
 @contextmanager
-def _started(config: Mapping[str, Any], folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def _started(
+    config: Mapping[str, Any], folder: Path, niceness: int = 0
+) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     if not PROGRAM.is_file():
         raise GeneratorError("build/bench/load is missing: make bench-tools")
     file, log = folder / "load.json", folder / "load.log"
     file.write_text(json.dumps(config))
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [PROGRAM, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            ["nice", "-n", str(niceness), PROGRAM, file],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
         )
     try:
         yield process, log
