@@ -418,9 +418,11 @@ class Replica:
             held.senders = [sender for sender in held.senders if sender is not source]
 
     def _look_at_held(self, budget: int) -> None:
-        """Something was accepted: what waited for it may be complete."""
+        """Something was accepted: what waited for it may be complete. Whoever is at it already will see."""
+        already = self.stirred
         self._look_again = True
-        self.retry(budget)
+        if not already:
+            self.retry(budget)
 
     def retry(self, budget: int) -> bool:
         """Admit what waited for what has been accepted; whether nothing is left to be looked at (see `stirred`).

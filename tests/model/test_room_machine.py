@@ -27,6 +27,9 @@ from syncd.metrics import Stats
 from tests.unit.crdt.build import author, content
 
 CLIENTS = 3
+SLOWLY = 2
+"""The client whose messages all take long."""
+
 MAX_ENTRIES = 1000
 CHUNK = 200
 LETTERS = ("a", "bc", "é", "🎉", "漢字", "👩‍👩‍👧", "\n", "xyz" * 30)
@@ -60,6 +63,7 @@ class Server:
         self.unlogged: list[bytes] = []
         self.saved = 0
         self.barriers: list[tuple[int, Client, bytes]] = []
+        self.leaving: list[Session] = []
 
     def reload(self) -> None:
         """Forget everything but the store."""
@@ -67,6 +71,7 @@ class Server:
         self.replica.load([Block.from_bytes(data) for data in self.blocks], list(self.stored))
         self.unlogged = []
         self.barriers = []
+        self.leaving = []
         self.saved = self.replica.tail.end
 
     def compact(self, part: float, *, snapshot: bool) -> None:
@@ -108,7 +113,14 @@ class RoomMachine(RuleBasedStateMachine):
         """Open a connection: the server greets, the client asks."""
         client = self.clients[who]
         if client.session is None:
-            client.session = Session(self.server.replica, self.presence, Stats(), f"author {who}", diff_bytes=CHUNK)
+            client.session = Session(
+                self.server.replica,
+                self.presence,
+                Stats(),
+                f"author {who}",
+                diff_bytes=CHUNK,
+                large=0 if who == SLOWLY else 1 << 40,
+            )
             client.session.open()
             client.up = [sync_message(STEP1, client.doc.get_state())]
             self._replies(client)
@@ -119,6 +131,9 @@ class RoomMachine(RuleBasedStateMachine):
         self._drop(self.clients[who])
 
     def _drop(self, client: Client) -> None:
+        if client.session is not None:
+            client.session.hang_up()
+            self.server.leaving.append(client.session)
         client.session = None
         client.joined = client.paused = False
         client.up, client.down, client.here = [], [], []
@@ -233,7 +248,41 @@ class RoomMachine(RuleBasedStateMachine):
             if client.session is not None:
                 client.session.receive(client.up.pop(0), 0.0)
                 self._take_barriers(client)
+        if count > 9:
+            self._finish()
         self._replies(client)
+
+    @rule(count=st.integers(1, 30), budget=st.integers(1, 9))
+    def work(self, count: int, budget: int) -> None:
+        """The server does a part of what takes long."""
+        self._work(count, budget)
+
+    def _finish(self) -> None:
+        while self._work(1, 100):
+            pass
+
+    def _work(self, count: int, budget: int) -> bool:
+        """Steps of all who have work left; whether there is more."""
+        server = self.server
+        more = False
+        for _ in range(count):
+            for client in self.clients:
+                if client.session is not None and client.session.busy:
+                    client.session.work(0.0, budget)
+                    self._take_barriers(client)
+                    self._replies(client)
+                    more = True
+            for session in list(server.leaving):
+                if session.busy:
+                    session.work(0.0, budget)
+                    more = True
+                else:
+                    server.leaving.remove(session)
+                    server.replica.leave(session)
+            if server.replica.stirred:
+                server.replica.retry(budget)
+                more = True
+        return more
 
     def _take_barriers(self, client: Client) -> None:
         assert client.session is not None
@@ -390,7 +439,7 @@ class RoomMachine(RuleBasedStateMachine):
         """A client that is not paused and has something to pull has messages to read first."""
         for client in self.clients:
             if client.session is not None and client.session.wants_more():
-                assert client.paused or client.down
+                assert client.paused or client.down or client.session.busy
 
     # the end
 
@@ -404,6 +453,7 @@ class RoomMachine(RuleBasedStateMachine):
             moved = False
             for who, client in enumerate(self.clients):
                 moved = moved or bool(client.up or client.down or self.server.replica.pending)
+                moved = self._work(1, 100) or moved
                 self.deliver_up(who, 99)
                 self.deliver_down(who, 99)
             self._flush()

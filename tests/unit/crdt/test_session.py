@@ -471,3 +471,115 @@ def test_bytes_reach_others_as_they_came() -> None:
     room.flush()
     assert two.got == [sync_message(UPDATE, data)]
     assert string("a") not in data
+
+
+# messages that take long
+
+
+def served(frames: list[bytes], large: int, *, may_write: bool = True, budget: int = 1) -> tuple[Any, ...]:
+    """All that a session of a document with some text says and does about these frames."""
+    replica, counted = Replica(), Counted()
+    replica.receive(update(section(1, 0, string("abc")), section(2, 0, string("x", (1, 1)))), None)
+    replica.flush()
+    session = Session(replica, Presence(100, 1), counted, "a", may_write=may_write, max_state_entries=9, large=large)
+    session.open()
+    rule = ""
+    try:
+        for frame in frames:
+            session.receive(frame, 0.0)
+        while session.busy:
+            session.work(0.0, budget)
+    except ProtocolError as error:
+        rule = error.rule
+    pulled = []
+    while session.wants_more():
+        replica.flush()
+        pulled += session.pull()
+    known = (replica.index.clocks, replica.index.encode_deletes(), [held.data for held in replica.held])
+    return rule, session.out, session.barriers, session.answered, pulled, counted, known, session.waiting, session.busy
+
+
+OWN = update(section(7, 0, string("own", (2, 0)), gc(3)), deletes={1: [(0, 2)], 7: [(1, 1)]})
+FRAMES = [
+    [sync_message(STEP2, OWN), saved_message(b"\x01"), sync_message(STEP1, state_vector({1: 2}))],
+    [sync_message(UPDATE, update(section(7, 1, gc(1)))), saved_message(b"\x01")],
+    [sync_message(UPDATE, OWN) + saved_message(b"\x01") + sync_message(UPDATE, OWN) + saved_message(b"\x02")],
+    [sync_message(UPDATE, update(section(1, 0, string("abc")))), b"\x03", b"\x03"],
+    [sync_message(UPDATE, b"\x01\x01"), sync_message(UPDATE, OWN)],
+    [sync_message(STEP1, state_vector(dict.fromkeys(range(10), 1)))],
+    [sync_message(STEP1, b"\x00") + b"\x63", b"\x01\x00", b"\x01\x05", b""],
+    [awareness_message(encode_awareness([(7, 1, b"{}")])), sync_message(STEP2, update(deletes={1: [(0, 1)]}))],
+]
+
+
+@pytest.mark.parametrize("may_write", [True, False])
+@pytest.mark.parametrize("budget", [1, 1000])
+@pytest.mark.parametrize("frames", FRAMES)
+def test_a_message_that_takes_long_does_what_a_short_one_does(
+    frames: list[bytes], budget: int, may_write: bool
+) -> None:
+    assert served(frames, 0, may_write=may_write, budget=budget) == served(frames, 1 << 30, may_write=may_write)
+
+
+def busy(frame: bytes, *, may_write: bool = True) -> tuple[Session, Replica]:
+    """A session that has just received something that takes long."""
+    replica = Replica()
+    session = Session(replica, Presence(100, 1), Counted(), "a", may_write=may_write, large=0)
+    session.receive(frame, 0.0)
+    assert session.busy
+    return session, replica
+
+
+def finish(session: Session) -> int:
+    """Do all that is left; how many steps it took."""
+    steps = 0
+    while session.busy:
+        session.work(0.0, 10)
+        steps += 1
+    return steps
+
+
+def test_what_comes_meanwhile_waits_in_order() -> None:
+    session, replica = busy(sync_message(UPDATE, update(section(1, 0, *[gc(1)] * 1000))))
+    session.work(0.0, 10)
+    later = sync_message(UPDATE, update(section(1, 1000, string("a", (1, 999)))))
+    session.receive(later + saved_message(b"\x01"), 0.0)
+    assert session.waiting >= len(later)
+    assert replica.index.clocks == {}
+    assert session.barriers == []
+    assert finish(session) > 50
+    assert replica.index.clocks == {1: 1001}
+    assert not replica.held
+    assert (session.barriers, session.waiting) == ([b"\x01"], 0)
+
+
+def test_a_large_state_vector_is_read_in_steps() -> None:
+    session, _ = busy(sync_message(STEP1, state_vector(dict.fromkeys(range(1000), 1))))
+    assert not session.wants_more()
+    assert finish(session) > 90
+    assert session.wants_more()
+
+
+def test_of_who_has_gone_only_the_edits_are_left_to_do() -> None:
+    edit = update(section(1, 0, string("a")))
+    others = [saved_message(b"\x01"), b"\x03", awareness_message(encode_awareness([(7, 1, b"{}")])), GREETING]
+    session, replica = busy(b"".join([sync_message(UPDATE, edit), *others, sync_message(UPDATE, b"\x00\x00")]))
+    session.work(0.0, 1)
+    session.receive(sync_message(STEP2, update(section(1, 1, string("b", (1, 0))))), 0.0)
+    session.hang_up()
+    finish(session)
+    assert replica.index.clocks == {1: 2}
+    assert (session.barriers, session.presence.entries, session.out, session.wants_more()) == ([], {}, [], False)
+    session, replica = busy(sync_message(UPDATE, edit) * 2, may_write=False)
+    session.work(0.0, 1)
+    session.hang_up()
+    assert not session.busy
+
+
+def test_a_refusal_in_the_middle_ends_it() -> None:
+    session, replica = busy(sync_message(UPDATE, b"\x01\x02\x01\x00\x00\x01\x00\x00\x00"))
+    session.receive(sync_message(UPDATE, update(section(1, 0, string("a")))), 0.0)
+    with pytest.raises(ProtocolError, match="length"):
+        finish(session)
+    assert (session.busy, session.waiting) == (False, 0)
+    assert replica.index.clocks == {}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from crdt.replica import Limits
 from crdt.wire import MAX_MESSAGES, STEP1, UPDATE, sync_message
 from syncd.close_codes import CloseCode
-from syncd.connection import EARLY_BYTES, MAX_BARRIERS, REFUSAL_DELAY, Connection
+from syncd.connection import EARLY_BYTES, MAX_BARRIERS, REFUSAL_DELAY, WAITING_BYTES, Connection
 from tests.unit.crdt.build import gc, section, string, update
-from tests.unit.syncd.room_rig import Client, Rig
+from tests.unit.syncd.room_rig import Client, FakeStore, Rig
 
 
 async def opened(limits: Limits | None = None) -> Rig:
@@ -256,3 +258,177 @@ async def test_a_paced_sync_stops_when_the_link_is_full_and_goes_on() -> None:
     assert len(sizes) > 5
     assert max(sizes) < 3_000
     assert slow.read() == writer.read()
+
+
+# messages that take long
+
+
+def large(number: int, structs: int = 40_000) -> bytes:
+    """A message with an update of very many structs, which belong to `number`."""
+    return sync_message(UPDATE, update(section(number, 0, *[gc(1)] * structs)))
+
+
+@pytest.fixture
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns of one step."""
+    monkeypatch.setattr("syncd.turns.TURN", 0.0)
+    monkeypatch.setattr("syncd.connection.TURN", 0.0)
+
+
+async def finished(client: Client) -> int:
+    """Wait until the client's messages are done; how many iterations of the loop that took."""
+    turns = 0
+    while of(client) in of(client).room.working:
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_others_are_served_while_a_large_message_is_dealt_with() -> None:
+    """Their messages are dealt with between two turns, in the same room and in its order; nobody waits for the end."""
+    rig = await opened()
+    sender, writer, reader = rig.enter(), rig.enter(), rig.enter()
+    sender.send(large(9))
+    served = 0
+    clocks = rig.room.replica.index.clocks
+    while of(sender) in rig.room.working:
+        assert 9 not in clocks
+        writer.type("x")
+        rig.room.flush()
+        assert reader.read() == "x" * (served + 1)
+        served += 1
+        await asyncio.sleep(0)
+    assert served > 30
+    assert clocks[9] == 40_000
+    rig.room.flush()
+    assert reader.read() == "x" * served
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_one_turn_at_a_time_however_many_have_large_messages() -> None:
+    rig = await opened()
+    senders = [rig.enter() for _ in range(5)]
+    for number, sender in enumerate(senders):
+        sender.send(large(number + 1))
+    assert rig.room.working == {of(sender) for sender in senders}
+    turns = 0
+    while rig.room.working:
+        before = [of(sender).heard for sender in senders]
+        await asyncio.sleep(0)
+        assert sum(of(sender).heard > heard for sender, heard in zip(senders, before, strict=True)) <= 1
+        turns += 1
+    assert turns > 5 * 30
+    assert rig.room.replica.index.clocks == dict.fromkeys(range(1, 6), 40_000)
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_what_the_sender_sends_meanwhile_is_done_behind_it() -> None:
+    rig = await opened()
+    sender, reader = rig.enter(), rig.enter()
+    sender.send(large(9))
+    sender.type("behind")
+    sender.barrier(1)
+    assert reader.read() == ""
+    await finished(sender)
+    rig.room.flush()
+    assert reader.read() == "behind"
+    assert "saved 1" not in sender.kinds()
+    await rig.save(FakeStore())
+    assert "saved 1" in sender.kinds()
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_the_socket_is_not_read_while_much_waits() -> None:
+    rig = await opened()
+    sender = rig.enter()
+    sender.send(large(9))
+    reading = [sender.link.reading]
+    sender.send(sync_message(UPDATE, bytes(WAITING_BYTES)))
+    reading.append(sender.link.reading)
+    assert await finished(sender) > 30
+    assert [*reading, sender.link.reading] == [True, False, True]
+    assert sender.link.closes, "it was no update"
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_what_arrived_before_its_sender_went_counts() -> None:
+    rig = await opened()
+    sender, reader = rig.enter(), rig.enter()
+    sender.send(large(9))
+    sender.type("last words")
+    sender.announce()
+    sender.barrier(1)
+    of(sender).closed(1001, clean=True)
+    assert rig.room.has_unsaved(), "the room must stay"
+    assert await finished(sender) > 30
+    rig.room.flush()
+    assert reader.read() == "last words"
+    assert rig.room.presence.snapshot() == []
+    assert rig.room.replica.index.clocks[9] == 40_000
+    early = sync_message(UPDATE, update(section(50, 1, gc(1)), section(51, 0, *[gc(1)] * 20_000)))
+    reader.send(early)
+    of(reader).closed(1001, clean=True)
+    await finished(reader)
+    assert [held.senders for held in rig.room.replica.held] == [[]]
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_who_is_thrown_out_has_nothing_left_to_do() -> None:
+    rig = await opened()
+    sender = rig.enter()
+    sender.send(large(9))
+    of(sender).refuse(CloseCode.TOO_FAST, "too many messages")
+    assert await finished(sender) <= 2
+    assert rig.room.replica.index.clocks == {}
+    assert len(rig.gone) == 1
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_bad_bytes_at_the_end_of_a_large_message() -> None:
+    rig = await opened()
+    sender = rig.enter()
+    sender.send(sync_message(UPDATE, update(section(9, 0, *[gc(1)] * 40_000)) + b"\x00"))
+    sender.send(large(10))
+    await finished(sender)
+    assert [close[0] for close in sender.link.closes] == [CloseCode.INVALID]
+    assert rig.stats.refused == {"trailing": 1}
+    assert rig.room.replica.index.clocks == {}
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_an_error_of_ours_ends_the_connection_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = await opened()
+    sender, writer = rig.enter(), rig.enter()
+    sender.send(large(9))
+
+    def broken(intake: object, budget: int) -> None:
+        raise RuntimeError("planted")
+
+    session = of(sender).session
+    assert session is not None
+    monkeypatch.setattr("crdt.session.Session.work", broken)
+    await finished(sender)
+    monkeypatch.undo()
+    assert [close[0] for close in sender.link.closes] == [CloseCode.INTERNAL_ERROR]
+    writer.type("x")
+    assert rig.enter().read() == "x"
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_what_waited_is_looked_at_in_turns() -> None:
+    rig = await opened()
+    early, writer = rig.enter(), rig.enter()
+    for number in range(10, 14):
+        early.send(sync_message(UPDATE, update(section(number, 0, string("x", (2, 0)), *[gc(1)] * 7000))))
+    assert len(rig.room.replica.held) == 4
+    writer.send(sync_message(UPDATE, update(section(2, 0, gc(1)))))
+    assert rig.room.has_unsaved()
+    turns = 0
+    while rig.room.replica.stirred:
+        writer.type("x")
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 20
+    assert rig.room.replica.held == []
+    assert len(rig.room.replica.index.clocks) == 6
