@@ -81,6 +81,14 @@ build/bench/load build/bench/relay &: $(wildcard bench/load/*.c bench/load/*.h) 
 	@bench/load/build.sh
 	touch build/bench/load build/bench/relay
 
+.PHONY: compare
+compare: $(VENV)/.bench bench-tools ## Compare syncd with other servers: about 40 minutes, writes bench/RESULTS.md (CONTINUE=1 goes on)
+	@$(BIN)/python -m bench.compare $(if $(CONTINUE),--continue) $(COMPARE)
+
+.PHONY: compare-quick
+compare-quick: $(VENV)/.dev bench-tools ## The same in a few minutes, to see that it works, into build/bench/quick
+	@$(BIN)/python -m bench.compare --quick $(if $(CONTINUE),--continue) $(COMPARE)
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and apply the safe lint fixes
 	@$(BIN)/ruff format .
@@ -97,10 +105,11 @@ docs: $(VENV)/.dev ## Renew the tables of settings, metrics and close codes in d
 	@$(BIN)/python deploy/packaging/reference_tables.py
 
 .PHONY: lock
-lock: $(VENV)/.dev ## Renew requirements.lock and requirements-dev.lock from pyproject.toml (UPGRADE=1 for newer versions)
-	@compile() { $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(if $(UPGRADE),--upgrade) "$$@"; }
-	compile -o requirements.lock
-	compile --group dev -c requirements.lock -o requirements-dev.lock
+lock: $(VENV)/.dev ## Renew the lock files from pyproject.toml (UPGRADE=1 for newer versions)
+	@compile() { $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(if $(UPGRADE),--upgrade) "$$@"; }
+	compile pyproject.toml -o requirements.lock
+	compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	compile --group bench -c requirements-dev.lock -o requirements-bench.lock
 
 .PHONY: clean
 clean: ## Remove what was built (not the virtual environment, not node_modules, no data)
@@ -124,6 +133,11 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the development dependencies"
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo "Installing what draws the plots"
+	$(PIP) install --quiet --require-hashes -r requirements-bench.lock
 	touch $@
 
 %/node_modules/.installed: %/package-lock.json
