@@ -150,7 +150,7 @@ class Intake:
         """
         if self._stage == _SURVEY:
             if self._survey.step(budget):
-                self.restart()
+                self._stage = _WALK
         elif self._stage == _WALK:
             if self._walk.step(budget):
                 self._deletes = _Deletes(self._survey, self._walk, self._index)
@@ -168,6 +168,8 @@ class Intake:
 
     def restart(self) -> None:
         """Look at the index again: something that was ready has become known by another way."""
+        for part in self._survey.parts:
+            part.reset()
         self._walk = Walk(self._survey, self._index)
         self.ready = self.rest = self.waits_for = None
         self.finished = False
@@ -196,22 +198,19 @@ class Intake:
         parts = [] if self.handed else self._walk.taken
         if not parts and not deletes.batch:
             self._stage = _REST if deletes.ended else _DELETES
-            self._encoder = _Encoder(self.data, self._waiting(), rest=True)
+            self._encoder = _Encoder(self.data, list(self._walk.blocked.values()), rest=True)
             return
         self._stage = _READY
-        if deletes.ended and deletes.whole and not self._walk.known and not self.handed and not self._waiting():
+        if deletes.ended and deletes.whole and not self._walk.known and not self._walk.blocked and not self.handed:
             self._encoder = _Encoder(self.data, self._survey.parts, rest=False, whole_to=self._survey.deletes_at)
         else:
             self._encoder = _Encoder(self.data, parts, rest=False)
-
-    def _waiting(self) -> list[Part]:
-        return [part for part in self._survey.parts if part.lacks is not None]
 
     def _write_rest(self, budget: int) -> None:
         deletes = self._deletes
         encoder = self._encoder
         if not encoder.rest:
-            encoder = self._encoder = _Encoder(self.data, self._waiting(), rest=True)
+            encoder = self._encoder = _Encoder(self.data, list(self._walk.blocked.values()), rest=True)
         if not encoder.step(budget):
             return
         if encoder.parts or deletes.late_clients:

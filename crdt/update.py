@@ -15,6 +15,8 @@ from typing import Final
 from crdt.errors import ProtocolError
 from crdt.ids import MAX_CLIENT_ID, MAX_CLOCK
 from crdt.json_text import LONG, MAX_DEPTH, UNLIMITED, JsonScanner, check_json
+from crdt.long_text import LONG as LONG_TEXT
+from crdt.long_text import TextScanner
 from crdt.varint import read_uint, write_uint
 
 EMPTY_UPDATE: Final = b"\x00\x00"
@@ -58,8 +60,10 @@ class UpdateReader:
     """
 
     __slots__ = (
+        "_limit",
         "_open",
         "_scanner",
+        "_text",
         "budget",
         "content",
         "data",
@@ -87,6 +91,8 @@ class UpdateReader:
         self.unfinished = False
         self._open: list[int] | None = None  # per nested list of values: twice the values left, plus 1 for a map
         self._scanner: JsonScanner | None = None
+        self._text: TextScanner | None = None
+        self._limit = 0  # clocks that `_text` may take
         self.ref = 0
         self.length = 0
         self.start = 0
@@ -174,7 +180,7 @@ class UpdateReader:
         else:
             self._references(info, client, clock)
             self.content = self.pos
-            self.length = self._content(ref)
+            self.length = self._content(ref, clock)
         if clock + self.length > MAX_CLOCK:
             raise ProtocolError("clock", "a struct ends above clock 2^31-1")
 
@@ -205,12 +211,19 @@ class UpdateReader:
         if info & HAS_SUB:
             self.name()
 
-    def _content(self, ref: int) -> int:
+    def _content(self, ref: int, clock: int) -> int:
         """Pass over the content of an item; return the clocks it takes."""
         if ref == STRING:
-            text = self.text()
+            length = self.uint()
+            start = self.skip(length)
+            if length > LONG_TEXT:
+                return self._long_text(start, clock)
+            try:
+                text = self.data[start : self.pos].decode()
+            except UnicodeDecodeError as error:
+                raise ProtocolError("utf8", "a string is not UTF-8") from error
             if text.isascii():
-                return len(text)
+                return length
             return len(text.encode("utf-16-le")) >> 1
         if ref == DELETED:
             length = self.uint()
@@ -247,6 +260,14 @@ class UpdateReader:
         if ref == JSON:
             raise ProtocolError("content-json", "content of the kind JSON (Yjs before 13) is not supported")
         raise ProtocolError("content", "an unknown kind of content")
+
+    def _long_text(self, start: int, clock: int) -> int:
+        self._text = TextScanner(self.data, start, self.pos)
+        self._limit = MAX_CLOCK - clock
+        self.length = 0
+        self.unfinished = True
+        self.go_on()
+        return self.length
 
     def _any_array(self) -> int:
         count = self.count()
@@ -291,6 +312,14 @@ class UpdateReader:
             if self.budget <= 0:
                 return False
             self._scanner = None
+        elif self._text is not None:
+            self.budget = self._text.step(self.budget)
+            if self.budget <= 0:
+                return False
+            self.length = self._text.units
+            self._text = None
+            if self.length > self._limit:
+                raise ProtocolError("clock", "a struct ends above clock 2^31-1")
         elif self._open is not None and not self._values(self._open):
             return False
         self.unfinished = False

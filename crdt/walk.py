@@ -8,12 +8,17 @@ which happens at most once per reference.
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import Final
 
 from crdt.index import Index
+from crdt.long_text import LONG, TextScanner
 from crdt.structs import Struct, cut_front
 from crdt.survey import BYTES_PER_UNIT, Part, Survey
-from crdt.update import ANY, HAS_ORIGIN, HAS_RIGHT, NONE, SKIP, UpdateReader
+from crdt.update import ANY, HAS_ORIGIN, HAS_RIGHT, NONE, SKIP, STRING, UpdateReader
 from crdt.varint import write_uint
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
+"""Stands for half a character, as in Yjs."""
 
 
 class Walk:
@@ -27,12 +32,14 @@ class Walk:
 
     Attributes:
         taken: parts of which something can be applied and is new.
+        blocked: number -> part that lacks something.
         known: whether something in it was known already, empty or a hole, so that the update must not go on as it came.
         ends: client id -> end clock of what can be applied of it.
     """
 
     __slots__ = (
         "_cut",
+        "_cut_text",
         "_index",
         "_part",
         "_read",
@@ -42,6 +49,7 @@ class Walk:
         "_survey",
         "_waiting",
         "_work",
+        "blocked",
         "ends",
         "known",
         "taken",
@@ -49,6 +57,7 @@ class Walk:
 
     def __init__(self, survey: Survey, index: Index) -> None:
         self.taken: list[Part] = []
+        self.blocked: dict[int, Part] = {}
         self.known = False
         self.ends: dict[int, int] = {}
         self._survey = survey
@@ -57,6 +66,7 @@ class Walk:
         self._reader.trusted = True
         self._read = False  # the reader stands behind the part's next struct
         self._cut: UpdateReader | None = None
+        self._cut_text: TextScanner | None = None
         self._part: Part | None = None
         self._work: list[int] = []
         self._waiting: dict[int, list[tuple[int, int]]] = {}  # client -> heap of (clock, number of the part)
@@ -82,7 +92,9 @@ class Walk:
                 part = parts[number]
                 if part.have < 0:
                     self._begin(part)
-                part.lacks = None
+                elif part.lacks is not None:
+                    part.lacks = None
+                    del self.blocked[number]
                 self._part = part
             part = self._part
             if self._advance(part):
@@ -97,10 +109,7 @@ class Walk:
 
     def _start(self) -> None:
         self._started = True
-        parts = self._survey.parts
-        for part in parts:
-            part.reset()
-        self._work = list(range(len(parts) - 1, -1, -1))
+        self._work = list(range(len(self._survey.parts) - 1, -1, -1))
         clocks = self._index.clocks
         simple = not self._survey.overgrown
         for client, clock in self._survey.needs.items():
@@ -216,6 +225,9 @@ class Walk:
             if reader.ref == ANY:
                 if not self._cut_values(part, offset):
                     return False
+            elif reader.ref == STRING and reader.pos - reader.content > LONG:
+                if not self._cut_long_text(part, offset):
+                    return False
             else:
                 data = self._survey.data
                 part.head = bytearray(cut_front(data, part.client, Struct(reader, part.clock), offset))
@@ -239,17 +251,42 @@ class Walk:
         reader.budget = cut.budget
         if not done:
             return False
-        head = bytearray((ANY | HAS_ORIGIN | (0 if reader.right_client == NONE else HAS_RIGHT),))
-        write_uint(head, part.client)
-        write_uint(head, part.have - 1)
-        if reader.right_client != NONE:
-            write_uint(head, reader.right_client)
-            write_uint(head, reader.right_clock)
+        head = self._head(part)
         write_uint(head, reader.length - offset)
         part.head = head
         part.run = cut.pos
         self._cut = None
         return True
+
+    def _cut_long_text(self, part: Part, offset: int) -> bool:
+        """What `cut_front` does, for a long string."""
+        reader = self._reader
+        cut = self._cut_text
+        if cut is None:
+            text = UpdateReader(self._survey.data, reader.content)
+            length = text.uint()
+            cut = self._cut_text = TextScanner(self._survey.data, text.pos, text.pos + length, offset)
+        reader.budget = cut.step(reader.budget)
+        if reader.budget <= 0:
+            return False
+        instead = REPLACEMENT if cut.torn else b""
+        head = self._head(part)
+        write_uint(head, len(instead) + reader.pos - cut.pos)
+        part.head = head + instead
+        part.run = cut.pos
+        self._cut_text = None
+        return True
+
+    def _head(self, part: Part) -> bytearray:
+        """What begins the item in the reader when what is known is cut off: its origin is what was cut off."""
+        reader = self._reader
+        head = bytearray((reader.ref | HAS_ORIGIN | (0 if reader.right_client == NONE else HAS_RIGHT),))
+        write_uint(head, part.client)
+        write_uint(head, part.have - 1)
+        if reader.right_client != NONE:
+            write_uint(head, reader.right_client)
+            write_uint(head, reader.right_clock)
+        return head
 
     def _close_run(self, part: Part) -> None:
         """Leave out the struct in the reader: what was taken before it moves to the head."""
@@ -266,5 +303,8 @@ class Walk:
             while heap and heap[0][0] < part.until:
                 self._work.append(heappop(heap)[1])
         lacks = part.lacks
-        if lacks is not None and lacks[0] != part.client:
+        if lacks is None:
+            return
+        self.blocked[part.number] = part
+        if lacks[0] != part.client:
             heappush(self._waiting.setdefault(lacks[0], []), (lacks[1], part.number))

@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 MODULES = (
     "varint",
     "json_text",
+    "long_text",
     "structs",
     "update",
     "index",
