@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bench.outcome import Outcome, figures, marks, per_million, presence_figures
 from bench.scenarios import generator
 from bench.scenarios.context import Context, quiet, rooms_of
 
-LEFT_OUT = frozenset({"config", "server_cpu_by_pid", "errors"})
+RELAY: Final = "relay"
+LEFT_OUT: Final = frozenset({"config", "server_cpu_by_pid", "errors"})
 
 
 def run_load(context: Context) -> Outcome:
@@ -27,6 +28,8 @@ def run_presence(context: Context) -> Outcome:
 def _measure(context: Context) -> dict[str, Any]:
     context.start(rooms_of(context.scenario.load, context.room))
     load = {**context.scenario.load, "room": context.room}
+    if context.server.name == RELAY:
+        load["late"] = 0  # it keeps nothing for those who come later
     return generator.run(generator.configuration(context.server, context.targets(), load), context.folder)
 
 
