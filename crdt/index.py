@@ -74,27 +74,41 @@ class RangeSet:
             for start, end in ranges:
                 self.add(start, end)
             return
+        ranges = coalesce(ranges)
+        # Only what lies between the first and the last of them is written anew; the rest moves as a block.
+        low = bisect_left(self.ends, ranges[0][0])
+        high = bisect_right(self.starts, ranges[-1][1])
+        if low == high:
+            starts, ends = array("Q", [start for start, _ in ranges]), array("Q", [end for _, end in ranges])
+        else:
+            starts, ends = self._united(ranges, low, high)
+        self.starts[low:high] = starts
+        self.ends[low:high] = ends
+
+    def _united(self, ranges: list[tuple[int, int]], low: int, high: int) -> tuple[array[int], array[int]]:
+        """The ranges from `low` to `high` together with others, which are ascending and disjoint."""
         old_starts, old_ends = self.starts, self.ends
         starts: array[int] = array("Q")
         ends: array[int] = array("Q")
-        at = 0
-        for start, end in coalesce(ranges):
-            first = bisect_left(old_ends, start, at)
-            last = bisect_right(old_starts, end, first)
-            starts.extend(old_starts[at:first])
-            ends.extend(old_ends[at:first])
+        at = low
+        for start, end in ranges:
+            first = bisect_left(old_ends, start, at, high)
+            last = bisect_right(old_starts, end, first, high)
+            if first > at:
+                starts.extend(old_starts[at:first])
+                ends.extend(old_ends[at:first])
             if first < last:
                 start = min(start, old_starts[first])
                 end = max(end, old_ends[last - 1])
-            if len(ends) > 0 and start <= ends[-1]:
+            if ends and start <= ends[-1]:
                 ends[-1] = max(end, ends[-1])
             else:
                 starts.append(start)
                 ends.append(end)
             at = last
-        starts.extend(old_starts[at:])
-        ends.extend(old_ends[at:])
-        self.starts, self.ends = starts, ends
+        starts.extend(old_starts[at:high])
+        ends.extend(old_ends[at:high])
+        return starts, ends
 
     def news(self, start: int, end: int) -> list[tuple[int, int]]:
         """What is worth adding of [start, end): nothing, the parts that are missing or, where these are many, all."""
@@ -135,13 +149,15 @@ class Index:
     Attributes:
         clocks: client id -> end clock; everything below it is known. This is the state vector.
         deletes: client id -> deleted clocks.
+        delete_ranges: how many ranges there are in `deletes`.
     """
 
-    __slots__ = ("clocks", "deletes")
+    __slots__ = ("clocks", "delete_ranges", "deletes")
 
     def __init__(self) -> None:
         self.clocks: dict[int, int] = {}
         self.deletes: dict[int, RangeSet] = {}
+        self.delete_ranges = 0
 
     def add(self, update: Update) -> None:
         """Note an update that the gate admitted."""
@@ -157,14 +173,23 @@ class Index:
         for client, start, end in update.deletes:
             by_client.setdefault(client, []).append((start, end))
         for client, ranges in by_client.items():
-            self.deletes.setdefault(client, RangeSet()).add_all(ranges)
+            found = self._of(client)
+            before = len(found.starts)
+            found.add_all(ranges)
+            self.delete_ranges += len(found.starts) - before
 
     def add_delete(self, client: int, start: int, end: int) -> None:
         """Note that [start, end) of `client` is deleted."""
+        ranges = self._of(client)
+        before = len(ranges.starts)
+        ranges.add(start, end)
+        self.delete_ranges += len(ranges.starts) - before
+
+    def _of(self, client: int) -> RangeSet:
         ranges = self.deletes.get(client)
         if ranges is None:
             ranges = self.deletes[client] = RangeSet()
-        ranges.add(start, end)
+        return ranges
 
     def add_state(self, clocks: dict[int, int], deletes: bytes) -> None:
         """Note a whole block: its end clocks and its encoded delete set (trusted, so not validated again)."""

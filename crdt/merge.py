@@ -60,7 +60,7 @@ def join(updates: Sequence[bytes], parsed: Sequence[Update]) -> tuple[bytes, Upd
         sections.append(section)
         summary.ranges.append((client, section.clock, end))
         whole = whole and not holes
-    deletes = _unite_deletes(parsed)
+    deletes = _unite_deletes(updates, parsed)
     encoded = encode_deletes(deletes)
     data, summary.bodies = write_with_bodies(sections, encoded)
     if not whole:
@@ -68,6 +68,7 @@ def join(updates: Sequence[bytes], parsed: Sequence[Update]) -> tuple[bytes, Upd
     summary.deletes = [(client, start, end) for client, pairs in deletes.items() for start, end in pairs]
     summary.deletes_at = len(data) - len(encoded)
     summary.sections = len(sections)
+    summary.unlist_deletes()
     return data, summary
 
 
@@ -102,10 +103,10 @@ def _by_clock(piece: tuple[int, int, int, bytes | memoryview]) -> tuple[int, int
     return piece[0], -piece[1]
 
 
-def _unite_deletes(parsed: Sequence[Update]) -> dict[int, list[tuple[int, int]]]:
+def _unite_deletes(updates: Sequence[bytes], parsed: Sequence[Update]) -> dict[int, list[tuple[int, int]]]:
     united: dict[int, list[tuple[int, int]]] = {}
-    for update in parsed:
-        for client, start, end in update.deletes:
+    for data, update in zip(updates, parsed, strict=True):
+        for client, start, end in update.deletes_in(data):
             united.setdefault(client, []).append((start, end))
     return {client: coalesce(ranges) for client, ranges in united.items()}
 

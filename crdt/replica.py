@@ -49,9 +49,10 @@ class Limits:
         max_update: bytes of one update.
         max_bytes: bytes of the document, blocks and tail together.
         max_clients: client ids that may have written to it.
+        max_deletes: ranges of its delete set; they take 16 bytes of memory each.
     """
 
-    __slots__ = ("held_bytes", "held_updates", "max_bytes", "max_clients", "max_update")
+    __slots__ = ("held_bytes", "held_updates", "max_bytes", "max_clients", "max_deletes", "max_update")
 
     def __init__(
         self,
@@ -60,12 +61,14 @@ class Limits:
         max_update: int = 16 << 20,
         max_bytes: int = 256 << 20,
         max_clients: int = 200_000,
+        max_deletes: int = 4_000_000,
     ) -> None:
         self.held_bytes = held_bytes
         self.held_updates = held_updates
         self.max_update = max_update
         self.max_bytes = max_bytes
         self.max_clients = max_clients
+        self.max_deletes = max_deletes
 
 
 class Held:
@@ -103,7 +106,7 @@ class Piece:
         """What a reader with state `known` lacks of it, in whole client sections; deletes count as lacking."""
         update = self.update
         fresh = [at for at, (client, _, end) in enumerate(update.ranges) if end > known.get(client, 0)]
-        if not fresh and not update.deletes:
+        if not fresh and not update.deletes and not update.unlisted:
             return None
         whole = len(update.bodies) != len(update.ranges)
         if whole or len(fresh) == len(update.ranges) or len(self.data) <= KEEP_WHOLE:
@@ -119,6 +122,7 @@ class Piece:
         summary = Update()
         summary.ranges = [update.ranges[at] for at in fresh]
         summary.deletes = update.deletes
+        summary.unlisted = update.unlisted
         encoded = self.data[update.deletes_at :]
         data, summary.bodies = write_with_bodies(sections, encoded)
         summary.deletes_at = len(data) - len(encoded)
@@ -373,6 +377,8 @@ class Replica:
         limits = self.limits
         if self.base_size + self.tail.size + size > limits.max_bytes:
             raise ProtocolError("document-size", f"the document would be larger than {limits.max_bytes} bytes")
+        if update.deletes and self.index.delete_ranges + len(update.deletes) > limits.max_deletes:
+            raise ProtocolError("document-deletes", f"the document has {limits.max_deletes} ranges of deletes already")
         clocks = self.index.clocks
         if len(clocks) + len(update.ranges) > limits.max_clients:
             fresh = sum(1 for client, _, _ in update.ranges if client not in clocks)
@@ -381,6 +387,7 @@ class Replica:
 
     def _accept(self, data: bytes, update: Update, source: object) -> None:
         self.index.add(update)
+        update.unlist_deletes()
         self.summaries.append(update)
         self.pending.append((data, source))
         self.version += 1
@@ -599,7 +606,7 @@ class Replica:
         return self._full
 
 
-_UNLIMITED: Final = Limits(1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60)
+_UNLIMITED: Final = Limits(1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60, 1 << 60)
 """For stored state: it was within the limits when it was accepted, and must open whatever they are now."""
 
 

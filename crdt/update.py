@@ -38,6 +38,9 @@ HAS_ORIGIN: Final = 0x80
 HAS_RIGHT: Final = 0x40
 HAS_SUB: Final = 0x20
 
+LISTED: Final = 64
+"""Deletes of which a summary keeps a list once they are in the index."""
+
 NONE: Final = -1
 """Stands for an absent id in `UpdateReader`'s fields."""
 
@@ -425,7 +428,8 @@ class Update:
         ranges: (client, first clock, end clock) of the structs, in the order of the bytes; Skip structs interrupt a
             range.
         needs: foreign client id to the lowest end clock that must be known before the update can be applied.
-        deletes: (client, first clock, end clock).
+        deletes: (client, first clock, end clock); empty when they are `unlisted`.
+        unlisted: number of deletes that stand in the update's bytes only (see `deletes_in`).
         sections: number of client sections.
         bodies: (structs, offset, end offset) of the bytes of each range; a section with a Skip has none, so there are
             fewer `bodies` than `ranges` then.
@@ -433,7 +437,7 @@ class Update:
         has_empty: whether there is a string without a character among the structs.
     """
 
-    __slots__ = ("bodies", "deletes", "deletes_at", "has_empty", "needs", "ranges", "sections")
+    __slots__ = ("bodies", "deletes", "deletes_at", "has_empty", "needs", "ranges", "sections", "unlisted")
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int, int]] = []
@@ -443,6 +447,17 @@ class Update:
         self.bodies: list[tuple[int, int, int]] = []
         self.deletes_at = 0
         self.has_empty = False
+        self.unlisted = 0
+
+    def unlist_deletes(self) -> None:
+        """Keep no list of very many deletes: it takes fifty times as much memory as their bytes."""
+        if len(self.deletes) > LISTED:
+            self.unlisted = len(self.deletes)
+            self.deletes = []
+
+    def deletes_in(self, data: bytes) -> list[tuple[int, int, int]]:
+        """The deletes of the update of which `data` is the bytes and this the summary."""
+        return UpdateReader(data, self.deletes_at).deletes() if self.unlisted else self.deletes
 
     def _need(self, owner: int, client: int, clock: int) -> None:
         if client != owner and client != NONE and self.needs.get(client, 0) <= clock:

@@ -57,6 +57,7 @@ _BY_RULE: Final[dict[str, CloseCode]] = {
     "held-overflow": CloseCode.TRY_LATER,
     "document-size": CloseCode.DOCUMENT_FULL,
     "document-clients": CloseCode.DOCUMENT_FULL,
+    "document-deletes": CloseCode.DOCUMENT_FULL,
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,3 +100,27 @@ def test_clients_without_a_range_are_not_written() -> None:
     encoded = encode_deletes({1: [], 2: [(3, 5)]})
     assert UpdateReader(encoded).deletes() == [(2, 3, 5)]
     assert encode_deletes({1: []}) == b"\x00"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_ranges_into_many(seed: int) -> None:
+    """More than `FEW` at once, into whatever is there: before, behind, between and over it."""
+    random = Random(seed)
+    for _ in range(300):
+        found = RangeSet()
+        every: Ranges = []
+        for _ in range(random.randint(1, 3)):
+            span = random.choice([30, 200, 3000])
+            new = [(start, start + random.randint(1, 3)) for start in random.choices(range(span), k=FEW + 5)]
+            found.add_all(list(new))
+            every += new
+            assert found.pairs() == coalesce(list(every))
+
+
+def test_ranges_are_counted() -> None:
+    index = Index()
+    index.add(parse_update(update(section(1, 0, gc(1000)), section(2, 0, gc(9)))))
+    index.add(parse_update(update(deletes={1: [(3 * at, 1) for at in range(100)], 2: [(0, 1)]})))
+    index.add(parse_update(update(deletes={1: [(0, 300)], 2: [(3, 1), (8, 1)]})))
+    index.add_state({}, b"\x01\x02\x01\x05\x01")
+    assert index.delete_ranges == sum(len(ranges) for ranges in index.deletes.values()) == 5

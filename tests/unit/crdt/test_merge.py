@@ -10,7 +10,7 @@ from pycrdt import Text
 from crdt.errors import ProtocolError
 from crdt.merge import FAN_IN, join, merge
 from crdt.structs import Parts
-from crdt.update import EMPTY_UPDATE, Update, parse_update
+from crdt.update import EMPTY_UPDATE, LISTED, Update, parse_update
 from tests.unit.crdt.build import (
     any_item,
     author,
@@ -146,3 +146,21 @@ def test_deletes_of_many_ranges_are_united_at_once() -> None:
     backwards = b"".join(num(4 * at) + b"\x01" for at in range(count, 0, -1))
     data = b"\x00\x01" + num(1) + num(count) + backwards
     assert len(parse_update(merge([data, data])).deletes) == count
+
+
+def test_summaries_keep_no_list_of_many_deletes() -> None:
+    """The deletes are read from the bytes when they are needed: nothing else changes."""
+    many = [(3 * at, 1) for at in range(LISTED + 1)]
+    updates = [
+        update(section(1, 0, gc(1000)), deletes={1: many}),
+        update(section(2, 0, gc(9)), deletes={2: [(1, 2)], 1: [(999, 1)]}),
+    ]
+    parsed = [parse_update(data) for data in updates]
+    wanted = join(updates, parsed)[0]
+    for summary in parsed:
+        summary.unlist_deletes()
+    assert [(len(summary.deletes), summary.unlisted) for summary in parsed] == [(0, LISTED + 1), (2, 0)]
+    data, joined = join(updates, parsed)
+    assert data == wanted
+    assert (joined.deletes, joined.unlisted) == ([], LISTED + 3)
+    assert joined.deletes_in(data) == parse_update(data).deletes

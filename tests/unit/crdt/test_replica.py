@@ -177,6 +177,28 @@ def test_limits_of_a_document() -> None:
     assert replica.receive(update(section(1, 1, gc(1)), section(2, 1, gc(1))), ME) is Outcome.ACCEPTED
 
 
+def test_deletes_of_a_document_are_limited() -> None:
+    replica = Replica(Limits(max_deletes=3))
+    replica.receive(update(section(1, 0, gc(9)), deletes={1: [(0, 1), (2, 1)]}), ME)
+    for receive in (replica.receive, lambda data, source: in_steps(replica, data, source, 1)):
+        with pytest.raises(ProtocolError, match="document-deletes"):
+            receive(update(deletes={1: [(4, 1), (6, 1)]}), ME)
+    assert replica.receive(update(deletes={1: [(8, 1)]}), ME) is Outcome.ACCEPTED
+    assert replica.receive(update(section(1, 9, gc(1))), ME) is Outcome.ACCEPTED
+
+
+def test_a_returning_reader_gets_deletes_that_no_summary_lists() -> None:
+    replica = Replica()
+    replica.receive(update(section(1, 0, gc(1000))), ME)
+    replica.receive(update(section(2, 0, gc(9)), deletes={1: [(3 * at, 1) for at in range(100)]}), ME)
+    replica.flush()
+    reader = Replica()
+    reader.receive(update(section(1, 0, gc(1000)), section(2, 0, gc(9))), ME)
+    for data in synced(replica, {1: 1000, 2: 9}):
+        reader.receive(data, ME)
+    assert reader.index.encode_deletes() == replica.index.encode_deletes()
+
+
 def test_empty_strings_reach_nobody() -> None:
     replica = Replica()
     replica.receive(update(section(1, 0, string("a"))), ME)
