@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from syncd.close_codes import CloseCode
-from syncd.frames import MESSAGE_TOO_BIG, NO_STATUS, UNSUPPORTED_DATA
-from syncd.link import Handshake, Outgoing
+from syncd.frames import MESSAGE_TOO_BIG, NO_STATUS, UNSUPPORTED_DATA, message_of
+from syncd.link import Handshake
 from syncd.sockets import CLOSE_DEADLINE, SocketConnection, SocketLimits, SocketNode
 
 logger = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ class AsgiLink:
         if self.code is None:
             self.code = NO_STATUS
 
-    def send(self, out: Outgoing) -> None:
+    def send(self, whole: bytes) -> None:
         """Queue a message; ignored once a close was asked for."""
         if self.code is not None:
             return
@@ -224,8 +224,9 @@ class AsgiLink:
             self.code = CloseCode.TRY_LATER
             self.abort()
             return
-        self._queue.append(out.message)
-        self._size += len(out.message)
+        message = message_of(whole)
+        self._queue.append(message)
+        self._size += len(message)
         self._wake.set()
         if self._size > self._limits.outbox_high and not self._paused:
             self._paused = True

@@ -161,10 +161,13 @@ class Settings(BaseSettings):
     )
     outbox_low: Size = Field(64 * KIB, ge=0, description="Unsent bytes below which it is brought up to date.")
     stalled_timeout: Seconds = Field(30, description="A reader that takes nothing for so long is closed.")
-    flush_min_ms: Milliseconds = Field(5, description="Window in which a small room's updates are merged.")
+    flush_min_ms: Milliseconds = Field(2, description="Window in which a small room's updates are merged.")
     flush_max_ms: Milliseconds = Field(16, description="Window of a room with many readers.")
     flush_overload_ms: Milliseconds = Field(50, description="Longest window, reached only under overload.")
-    log_flush_ms: Milliseconds = Field(50, description="How long updates gather before one transaction saves them.")
+    log_flush_ms: Milliseconds = Field(
+        50, description="How long updates gather before one transaction saves them, when somebody waits for it."
+    )
+    log_flush_max_ms: Milliseconds = Field(200, description="The same when nobody waits; the longer of the two counts.")
     chunk_bytes: PositiveSize = Field(256 * KIB, description="A larger first sync is sent in pieces of this size.")
     keepalive: Seconds = Field(20, description="Interval at which idle connections are probed.")
     presence_timeout: Seconds = Field(30, description="A presence not renewed for so long is removed.")

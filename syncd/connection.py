@@ -11,7 +11,8 @@ from crdt.errors import ProtocolError
 from crdt.session import Session
 from crdt.wire import EMPTY_AWARENESS, permission_denied
 from syncd.close_codes import CloseCode, close_code_for
-from syncd.link import Link, Outgoing
+from syncd.frames import frame
+from syncd.link import Link
 from syncd.metrics import Stats
 from syncd.turns import TURN
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE: Final = Outgoing(EMPTY_AWARENESS)
+KEEPALIVE: Final = frame(EMPTY_AWARENESS)
 """y-websocket closes a socket on which no message came for 30 s; a ping does not count, since scripts cannot see it."""
 
 REFUSAL_DELAY: Final = 1.5
@@ -221,7 +222,7 @@ class Connection:
 
     def _send(self, messages: list[bytes]) -> None:
         for message in messages:
-            self.link.send(Outgoing(message))
+            self.link.send(frame(message))
         self.stats.frames_out += len(messages)
         self.stats.bytes_out += sum(map(len, messages))
 
@@ -250,7 +251,7 @@ class Connection:
         if self.session is not None:
             self.session.drop()
         self.closed(code, clean=False)
-        self.link.send(Outgoing(permission_denied(reason)))
+        self.link.send(frame(permission_denied(reason)))
         self.link.close(code, reason[:120], 0.0 if code.retry else REFUSAL_DELAY)
 
     def keep_alive(self, now: float, interval: float) -> None:
@@ -265,7 +266,7 @@ class Connection:
         if now - max(self.last_sent, room_sent) >= interval and not self.paused:
             self.link.send(KEEPALIVE)
             self.stats.frames_out += 1
-            self.stats.bytes_out += len(KEEPALIVE.message)
+            self.stats.bytes_out += len(EMPTY_AWARENESS)
             self.last_sent = now
 
     # -- inside

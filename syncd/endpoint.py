@@ -23,12 +23,11 @@ from syncd.frames import (
     FrameReader,
     close_code,
     close_frame,
-    frame,
     ping_frame,
     pong_frame,
 )
 from syncd.handshake import HandshakeError, Request, accepted, decode_headers, open_handshake, parse_head, refused
-from syncd.link import Handshake, Outgoing
+from syncd.link import Handshake
 from syncd.sockets import SLOWEST_READ, SocketConnection, SocketNode, SocketTable
 
 logger = logging.getLogger(__name__)
@@ -54,6 +53,10 @@ class _Nobody:
 _NOBODY: Final[SocketConnection] = _Nobody()
 
 
+def _ignore(whole: bytes) -> None:
+    """Stands in for `send` of a socket that is not open."""
+
+
 class WebSocketProtocol(asyncio.Protocol):
     """One websocket. Make the class for a node with `protocols()`.
 
@@ -72,6 +75,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_server_state",
         "_state",
         "_transport",
+        "send",
     )
 
     node: ClassVar[SocketNode]
@@ -84,6 +88,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reader = FrameReader(self.table.limits.max_message)
         self._state = _HEAD
         self._paused = False
+        # What the node calls for every frame: the transport itself while the socket is open and takes what it is given.
+        self.send: Callable[[bytes], object] = _ignore
         self._overrun = 0  # bytes written since the connection was told to pause
         self._owed_pong: bytes | None = None
         self._pending: tuple[int, str] | None = None
@@ -113,11 +119,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def eof_received(self) -> None:
         # asyncio closes the transport now; a peer that reads nothing could keep that from ending.
-        self._state = _CLOSED
+        self._leave_open(_CLOSED)
         self.table.closing.start(self, self.table.now())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._state = _CLOSED
+        self._leave_open(_CLOSED)
         self._connections().discard(self)
         self.table.gone()
         self.table.forget_websocket(self)
@@ -131,12 +137,16 @@ class WebSocketProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._paused = True
         self._overrun = 0
+        if self._state == _OPEN:
+            self.send = self._overrun_or_write
         self._guarded(self._connection.pause)
 
     def resume_writing(self) -> None:
         if not self._paused:
             return  # the HTTP protocol before us was told to pause
         self._paused = False
+        if self._state == _OPEN:
+            self.send = self._transport.write
         if self._owed_pong is not None:
             self._pong(self._owed_pong)
             self._owed_pong = None
@@ -151,16 +161,6 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # the node's side: Link
 
-    def send(self, out: Outgoing) -> None:
-        """Write one message; ignored once the socket is closing."""
-        if self._state == _OPEN:
-            data = out.frame
-            if data is None:
-                data = out.frame = frame(out.message)
-            if self._paused and not self._may_overrun(len(data)):
-                return
-            self._transport.write(data)
-
     def ping(self) -> None:
         """Write a protocol ping; ignored once the socket is closing."""
         if self._state == _OPEN:
@@ -170,7 +170,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Begin the closing handshake, now or after `delay` seconds. The first call decides, but a later one without
         delay ends the wait of an earlier one with it."""
         if self._state == _OPEN and delay > 0:
-            self._state = _DELAYED
+            self._leave_open(_DELAYED)
             self._pending = (code, reason)
             self.table.delay_close(self, delay)
         elif self._state == _OPEN or (self._state == _DELAYED and delay <= 0):
@@ -179,7 +179,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the socket without a handshake."""
         if self._transport is not None:
-            self._state = _CLOSED
+            self._leave_open(_CLOSED)
             self._transport.abort()
 
     def buffered(self) -> int:
@@ -226,6 +226,7 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         self._transport.write(accepted(opening.accept, admission.subprotocol))
         self._state = _OPEN
+        self.send = self._overrun_or_write if self._paused else self._transport.write
         self._connect(handshake, admission)
 
     def _connect(self, handshake: Handshake, admission: object) -> None:
@@ -248,7 +249,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _refuse(self, status: int, detail: str, headers: Any = None) -> None:
         self.table.stats.handshakes_refused += 1
-        self._state = _CLOSED
+        self._leave_open(_CLOSED)
         self._transport.write(refused(status, detail, headers))
         self.table.closing.start(self, self.table.now())
         self._end_output()
@@ -278,15 +279,20 @@ class WebSocketProtocol(asyncio.Protocol):
             self.table.stats.refuse(violation.rule)
             self._violated(violation.code, violation.rule)
 
-    def _may_overrun(self, size: int) -> bool:
+    def _overrun_or_write(self, whole: bytes) -> None:
         """The last guard of our memory: whatever makes the node write on, this client takes nothing."""
-        self._overrun += size
+        self._overrun += len(whole)
         if self._overrun <= self.table.limits.outbox_excess:
-            return True
+            self._transport.write(whole)
+            return
         self.table.stats.slow_readers_closed += 1
         self._sent_code = CloseCode.TRY_LATER
         self.abort()
-        return False
+
+    def _leave_open(self, state: int) -> None:
+        """Go on to `state`, in which nothing of the node is sent any more."""
+        self._state = state
+        self.send = _ignore
 
     def _pong(self, payload: bytes) -> None:
         if self._state >= _CLOSING:
@@ -301,7 +307,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # closing
 
     def _send_close(self, code: int, reason: str) -> None:
-        self._state = _CLOSING
+        self._leave_open(_CLOSING)
         self._sent_code = code
         self._transport.write(close_frame(code, reason))
         self.table.closing.start(self, self.table.now())
@@ -310,14 +316,14 @@ class WebSocketProtocol(asyncio.Protocol):
         self._peer_code = code
         if self._state < _CLOSING:
             self._send_close(code, "")
-        self._state = _CLOSED
+        self._leave_open(_CLOSED)
         self._transport.close()
 
     def _violated(self, code: int, rule: str) -> None:
         """Tell the peer and read no further: after a violation nothing in the stream can be trusted."""
         if self._state < _CLOSING:
             self._send_close(code, rule)
-        self._state = _CLOSED
+        self._leave_open(_CLOSED)
         self._end_output()
 
     def _end_output(self) -> None:

@@ -52,6 +52,12 @@ def frame(message: bytes) -> bytes:
     return _header(_FIN_BINARY, len(message)) + message
 
 
+def message_of(whole: bytes) -> bytes:
+    """The message in a frame that `frame` made."""
+    length = whole[1]
+    return whole[2 if length < 126 else 4 if length == 126 else 10 :]
+
+
 def ping_frame(payload: bytes = b"") -> bytes:
     """A ping; `payload` is at most 125 bytes."""
     return _control(PING, payload)

@@ -1,29 +1,20 @@
 """What stands between the websocket endpoints and the rooms: one socket as the rooms see it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
-
-
-class Outgoing:
-    """One message for many readers, encoded once.
-
-    `message` holds the y-protocol message; `frame` the websocket frame around it, filled by the first endpoint that
-    needs it, so that a room's flush costs one encoding however many sockets read it.
-    """
-
-    __slots__ = ("frame", "message")
-
-    def __init__(self, message: bytes) -> None:
-        self.message = message
-        self.frame: bytes | None = None
 
 
 class Link(Protocol):
     """One websocket, as an endpoint gives it to the node. No method blocks, awaits or raises on a dead socket."""
 
-    def send(self, out: Outgoing) -> None:
-        """Queue one message; the order of calls is kept."""
+    @property
+    def send(self) -> Callable[[bytes], object]:
+        """Queue one message as a whole websocket frame (`syncd.frames.frame`); the order of calls is kept.
+
+        The frame is made once, however many sockets read it. Look it up for every call: a socket that is full or
+        closing puts another function in its place.
+        """
 
     def ping(self) -> None:
         """Send a protocol ping where the endpoint can, else nothing."""

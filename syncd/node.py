@@ -30,7 +30,8 @@ from persistence.sandbox import Sandbox
 from syncd.close_codes import CloseCode
 from syncd.config import Settings
 from syncd.connection import REFUSAL_DELAY, Connection
-from syncd.link import Handshake, Link, Outgoing
+from syncd.frames import frame
+from syncd.link import Handshake, Link
 from syncd.log_writer import LogWriter
 from syncd.metrics import Stats
 from syncd.origin import origin_allowed
@@ -65,7 +66,7 @@ class Refused:
     """Stands for a connection that was let in only to be told why it is refused."""
 
     def __init__(self, link: Link, code: CloseCode, reason: str) -> None:
-        link.send(Outgoing(permission_denied(reason)))
+        link.send(frame(permission_denied(reason)))
         link.close(code, reason[:120], REFUSAL_DELAY)
 
     def message_received(self, message: bytes) -> None:
@@ -155,7 +156,12 @@ class Node:
         self._compactor = Compactor(self._store, self._sandbox, self._policy)
         self.registry = Registry(self._store, self.stats, self._make_room, self._greet, self._note_compaction)
         self._log = LogWriter(
-            self._store, self.stats, self.settings.log_flush_ms / 1e3, self._note_compaction, self._break
+            self._store,
+            self.stats,
+            self.settings.log_flush_ms / 1e3,
+            self.settings.log_flush_max_ms / 1e3,
+            self._note_compaction,
+            self._break,
         )
         for work in (self._log.run(), self._sweep(), self._compact_due()):
             self._tasks.append(asyncio.create_task(work))

@@ -24,7 +24,7 @@ from crdt.session import Session
 from crdt.update import Update
 from crdt.wire import UPDATE, awareness_message, sync_message
 from persistence.api import FIRST_POSITION, StoredBlock, StoredRoom
-from syncd.link import Outgoing
+from syncd.frames import frame
 from syncd.metrics import Stats
 from syncd.turns import Turns
 
@@ -55,10 +55,10 @@ class Pace:
         presence: window of presence, which nobody needs faster than a display shows it.
     """
 
-    least: float = 0.005
+    least: float = 0.002
     most: float = 0.016
     overload: float = 0.050
-    crowd: int = 200
+    crowd: int = 50
     presence: float = 0.016
 
     def window(self, readers: int, last_cost: float) -> float:
@@ -77,7 +77,7 @@ class Room:
         stats: counters of the node.
         pace: flush windows.
         durable: whether the store keeps what it is given; if not, nothing is ever confirmed as saved.
-        on_unlogged: called when the room has something for the log.
+        on_unlogged: called when the room has something for the log, and again when that becomes urgent.
         turns: where what takes long gets its turns.
 
     Attributes:
@@ -249,19 +249,20 @@ class Room:
         self._note_unlogged(started)
         update = replica.flush()
         assert update is not None, "something was pending"
-        out = Outgoing(sync_message(UPDATE, update))
+        message = sync_message(UPDATE, update)
+        whole = frame(message)
         readers = self._readers
         if readers is None:
             readers = self._readers = tuple(self._live)
         for connection in readers:
-            connection.link.send(out)
+            connection.link.send(whole)
         stats = self.stats
         stats.flushes += 1
         stats.flush_bytes += len(update)
         stats.flush_readers += len(readers)
         stats.updates_out += len(readers)
         stats.frames_out += len(readers)
-        stats.bytes_out += len(readers) * len(out.message)
+        stats.bytes_out += len(readers) * len(message)
         self.last_sent = self._last_flush = started
         self._cost = time.monotonic() - started
 
@@ -307,13 +308,14 @@ class Room:
             self._presence_timer = None
         started = time.monotonic()
         for update in self.presence.take():
-            out = Outgoing(awareness_message(update))
+            message = awareness_message(update)
+            whole = frame(message)
             readers = [connection for connection in self.connections if not connection.paused]
             for connection in readers:
-                connection.link.send(out)
+                connection.link.send(whole)
             self.stats.presence_out += len(readers)
             self.stats.frames_out += len(readers)
-            self.stats.bytes_out += len(readers) * len(out.message)
+            self.stats.bytes_out += len(readers) * len(message)
             self.last_sent = started
         self._last_presence = started
 
@@ -337,6 +339,7 @@ class Room:
             self._barriers = deque(entry for entry in self._barriers if entry[1] is not connection)
         if not self.connections:
             self.idle_since = now
+            self._hasten()
 
     def set_live(self, connection: Connection, live: bool) -> None:
         """Add a connection to those that receive what is flushed, or remove it."""
@@ -414,6 +417,17 @@ class Room:
             return
         self._barriers.append((number, connection, counter))
         self.confirm()
+        if self._barriers:
+            self._hasten()
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for the log, or nobody is left who has what it lacks."""
+        return bool(self._barriers) or not self.connections
+
+    def _hasten(self) -> None:
+        if self.logging:
+            self._on_unlogged(self)
 
     def confirm(self) -> None:
         """Send the barriers that are reached. One whose client has something held back must wait, with those behind."""
@@ -427,7 +441,7 @@ class Room:
                 self._postponing.add(connection)
             elif session is not None:
                 connection.open_barriers -= 1
-                connection.link.send(Outgoing(session.saved(counter)))
+                connection.link.send(frame(session.saved(counter)))
                 connection.last_sent = time.monotonic()
                 self.stats.saved_barriers += 1
 

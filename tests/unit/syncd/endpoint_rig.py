@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from syncd.endpoint import protocols
-from syncd.link import Handshake, Link, Outgoing
+from syncd.frames import frame
+from syncd.link import Handshake, Link
 from syncd.metrics import Stats
 from syncd.sockets import SocketLimits, SocketTable
 
@@ -43,7 +44,7 @@ class RecordingConnection:
         if message == b"throw me out":
             self.link.close(4403, "as you wish")
         elif self.node.echo:
-            self.link.send(Outgoing(message))
+            self.link.send(frame(message))
 
     def pause(self) -> None:
         self.events.append("pause")
@@ -96,7 +97,7 @@ class RecordingNode:
         assert admission is self.admission
         assert handshake is self.handshakes[-1]
         for message in self.greeting:
-            link.send(Outgoing(message))
+            link.send(frame(message))
         if self.raise_on == "connect":
             raise RuntimeError("planted")
         connection = RecordingConnection(link, self)

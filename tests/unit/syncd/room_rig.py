@@ -17,7 +17,7 @@ from persistence.api import EMPTY_ROOM, Change, Record, StoredRoom
 from persistence.errors import StoreError
 from persistence.memory import MemoryStore
 from syncd.connection import Connection
-from syncd.link import Outgoing
+from syncd.frames import message_of
 from syncd.metrics import Stats
 from syncd.room import Pace, Room
 
@@ -31,16 +31,19 @@ class FakeLink:
     def __init__(self, capacity: int = 1 << 60) -> None:
         self.capacity = capacity
         self.waiting = 0
-        self.sent: list[Outgoing] = []
+        self.frames: list[bytes] = []
+        self.sent: list[bytes] = []
         self.closes: list[tuple[int, str, float]] = []
         self.pings = 0
         self.aborted = False
         self.reading = True
         self.connection: Connection | None = None
 
-    def send(self, out: Outgoing) -> None:
-        self.sent.append(out)
-        self.waiting += len(out.message)
+    def send(self, whole: bytes) -> None:
+        message = message_of(whole)
+        self.frames.append(whole)
+        self.sent.append(message)
+        self.waiting += len(message)
         if self.connection is not None and self.waiting > self.capacity and not self.connection.paused:
             self.connection.pause()
 
@@ -71,7 +74,7 @@ class FakeLink:
     @property
     def messages(self) -> list[bytes]:
         """Everything sent, as y-protocol messages."""
-        return [out.message for out in self.sent]
+        return list(self.sent)
 
 
 class Client:

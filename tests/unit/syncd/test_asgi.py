@@ -21,7 +21,7 @@ from crdt.wire import sync_message
 from syncd import asgi
 from syncd.asgi import room_path, websocket_app
 from syncd.config import Settings
-from syncd.link import Outgoing
+from syncd.frames import frame
 from syncd.node import Node
 from tests.unit.syncd.endpoint_rig import Admission, MountSettings, RecordingNode, until
 
@@ -132,10 +132,10 @@ async def test_a_delayed_close_after_what_was_sent() -> None:
     node = RecordingNode()
     async with mounted(node) as url, connect(f"{url}/x") as client:
         link = node.connections[0].link
-        link.send(Outgoing(b"reason"))
+        link.send(frame(b"reason"))
         link.close(4401, "why", delay=0.05)
         link.close(1000, "ignored", delay=1.0)
-        link.send(Outgoing(b"ignored"))
+        link.send(frame(b"ignored"))
         assert await close_of(client) == ([b"reason"], 4401, "why")
     await until(lambda: node.ends() == [(4401, True)])
 
@@ -156,7 +156,7 @@ async def test_a_peer_that_vanishes() -> None:
             client.transport.abort()
         await until(lambda: node.ends() == [(1005, False)])
         link = node.connections[0].link
-        link.send(Outgoing(b"nobody"))
+        link.send(frame(b"nobody"))
         link.ping()
         link.close(1000, "")
         link.abort()
@@ -178,7 +178,7 @@ async def test_a_slow_reader_pauses_and_resumes_and_loses_nothing() -> None:
         connection = node.connections[0]
         count = 0
         while "pause" not in connection.events:
-            connection.link.send(Outgoing(count.to_bytes(4, "big") * 2500))
+            connection.link.send(frame(count.to_bytes(4, "big") * 2500))
             count += 1
             await asyncio.sleep(0)
         assert node.settings.outbox_high < connection.link.buffered() < node.settings.outbox_high + 20_000
@@ -194,7 +194,7 @@ async def test_writing_on_to_a_paused_reader_ends_in_an_abort() -> None:
     async with mounted(node) as url, connect(f"{url}/x", max_queue=1) as client:
         connection = node.connections[0]
         while connection.end is None:
-            connection.link.send(Outgoing(bytes(100_000)))
+            connection.link.send(frame(bytes(100_000)))
             assert connection.link.buffered() < 5_000_000
             await asyncio.sleep(0)
         assert connection.end == (1013, False)
@@ -215,7 +215,7 @@ async def test_a_paused_peer_that_is_closed_does_not_keep_the_socket(monkeypatch
     async with mounted(node) as url, connect(f"{url}/x", max_queue=1) as client:
         connection = node.connections[0]
         while "pause" not in connection.events:
-            connection.link.send(Outgoing(bytes(10_000)))
+            connection.link.send(frame(bytes(10_000)))
             await asyncio.sleep(0)
         connection.link.close(1013, "too slow")
         await until(lambda: connection.end is not None)

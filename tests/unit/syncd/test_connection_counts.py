@@ -8,7 +8,8 @@ from pycrdt import Doc, Text
 from crdt.wire import STEP1, UPDATE, sync_message
 from syncd.config import Settings
 from syncd.connection import Connection
-from syncd.link import Handshake, Outgoing
+from syncd.frames import message_of
+from syncd.link import Handshake
 from syncd.node import Node
 
 
@@ -19,8 +20,8 @@ class Socket:
         self.sent: list[bytes] = []
         self._arrived = asyncio.Event()
 
-    def send(self, out: Outgoing) -> None:
-        self.sent.append(out.message)
+    def send(self, whole: bytes) -> None:
+        self.sent.append(message_of(whole))
         self._arrived.set()
 
     def ping(self) -> None: ...

@@ -11,7 +11,7 @@ import pytest
 
 from syncd import endpoint, frames
 from syncd.endpoint import HttpProtocol
-from syncd.link import Outgoing
+from syncd.frames import frame
 from syncd.sockets import CLOSE_DEADLINE, Deadlines, SocketLimits
 from tests.unit.syncd.endpoint_rig import Admission, RecordingNode, serving, until
 from tests.websocket_client import (
@@ -244,22 +244,6 @@ async def test_messages_of_every_size(size: int) -> None:
         assert await client.frame() == (BINARY, payload)
 
 
-async def test_one_outgoing_is_framed_once_for_all_readers() -> None:
-    node = RecordingNode()
-    async with (
-        serving(node) as rig,
-        await RawClient.open(rig.port, "/ws/a") as one,
-        await RawClient.open(rig.port, "/ws/a") as two,
-    ):
-        await node.connection(1)
-        out = Outgoing(b"to all")
-        node.connections[0].link.send(out)
-        framed = out.frame
-        node.connections[1].link.send(out)
-        assert out.frame is framed
-        assert await one.frame() == await two.frame() == (BINARY, b"to all")
-
-
 async def test_small_writes_leave_at_once() -> None:
     """Nagle's algorithm would hold a keystroke back for up to 40 ms."""
     async with serving() as rig, await RawClient.open(rig.port, "/ws/a"):
@@ -370,10 +354,10 @@ async def test_the_peer_closes(payload: bytes, code: int) -> None:
 async def test_the_node_closes_and_the_peer_answers() -> None:
     async with serving() as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()
-        connection.link.send(Outgoing(b"\x02\x00\x02no"))
+        connection.link.send(frame(b"\x02\x00\x02no"))
         connection.link.close(4403, "no")
         connection.link.close(1000, "ignored: the first decides")
-        connection.link.send(Outgoing(b"ignored"))
+        connection.link.send(frame(b"ignored"))
         connection.link.ping()
         assert await client.frame() == (BINARY, b"\x02\x00\x02no")
         assert await client.frame() == (CLOSE, close_payload(4403, b"no"))
@@ -408,10 +392,10 @@ async def test_a_delayed_close() -> None:
     """What was sent before arrives at once, the close after the delay; in between the client is not listened to."""
     async with serving(stopped_clock=True) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()
-        connection.link.send(Outgoing(b"reason"))
+        connection.link.send(frame(b"reason"))
         connection.link.close(4401, "later", delay=2.0)
         connection.link.close(4403, "ignored", delay=1.0)
-        connection.link.send(Outgoing(b"ignored"))
+        connection.link.send(frame(b"ignored"))
         assert await client.frame() == (BINARY, b"reason")
         client.send(client_frame(BINARY, b"ignored") + client_frame(PING, b"still there?"))
         assert await client.frame() == (PONG, b"still there?")
@@ -451,7 +435,7 @@ async def test_a_socket_that_vanishes() -> None:
             connection = await rig.node.connection()
         await until(lambda: connection.end is not None)
         assert connection.end == (None, False)
-        connection.link.send(Outgoing(b"nobody"))
+        connection.link.send(frame(b"nobody"))
         connection.link.ping()
         connection.link.close(1000, "")
         connection.link.abort()
@@ -501,7 +485,7 @@ async def stuff(link: object, events: list[str], total: int = 50_000_000) -> int
     assert isinstance(link, endpoint.WebSocketProtocol)
     count = 0
     while not events and count * 10_000 < total:
-        link.send(Outgoing(count.to_bytes(4, "big") * 2500))
+        link.send(frame(count.to_bytes(4, "big") * 2500))
         count += 1
         await asyncio.sleep(0)
     assert events == ["pause"]
@@ -547,7 +531,7 @@ async def test_writing_on_to_a_paused_reader_ends_in_an_abort() -> None:
         client.stop_reading()
         await stuff(connection.link, connection.events)
         for _ in range(25):
-            connection.link.send(Outgoing(bytes(10_000)))
+            connection.link.send(frame(bytes(10_000)))
         await until(lambda: connection.end == (1013, False))
         assert rig.table.stats.slow_readers_closed == 1
 

@@ -20,13 +20,13 @@ from tests.unit.syncd.room_rig import FakeStore, Rig, until
 class Bench:
     """A running log writer and rooms that report to it."""
 
-    def __init__(self, gather: float = 0.0) -> None:
+    def __init__(self, gather: float = 0.0, patience: float = 0.0) -> None:
         self.store = FakeStore()
         self.stats = Stats()
         self.saved: list[RoomId] = []
         self.broken: list[StoreError] = []
         self.writer = LogWriter(
-            self.store, self.stats, gather, lambda room: self.saved.append(room.name), self.broken.append
+            self.store, self.stats, gather, patience, lambda room: self.saved.append(room.name), self.broken.append
         )
 
     async def room(self, name: str) -> Rig:
@@ -40,9 +40,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(gather: float = 0.0) -> AsyncIterator[Bench]:
+async def running(gather: float = 0.0, patience: float = 0.0) -> AsyncIterator[Bench]:
     """A bench whose writer runs."""
-    bench = Bench(gather)
+    bench = Bench(gather, patience)
     task = asyncio.create_task(bench.writer.run())
     try:
         yield bench
@@ -149,10 +149,47 @@ async def test_draining_does_not_gather() -> None:
             await bench.writer.drain()
         rig = await bench.room("r")
         rig.enter().type("a")
-        bench.writer._gather = 1000.0
+        bench.writer._gather = bench.writer._patience = 1000.0
         async with asyncio.timeout(10):
             await bench.writer.drain()
         assert not rig.room.has_unsaved()
+
+
+async def test_draining_ends_a_wait_that_has_begun() -> None:
+    async with running(1000.0, 1000.0) as bench:
+        rig = await bench.room("r")
+        rig.enter().type("a")
+        await asyncio.sleep(0)
+        assert rig.room.has_unsaved()
+        async with asyncio.timeout(10):
+            await bench.writer.drain()
+        assert not rig.room.has_unsaved()
+
+
+async def test_what_nobody_waits_for_gathers_until_somebody_does() -> None:
+    async with running(gather=0.0, patience=1000.0) as bench:
+        rig, other = await bench.room("r"), await bench.room("s")
+        client = rig.enter()
+        other.enter().type("b")
+        client.type("a")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert rig.room.has_unsaved()
+        assert bench.stats.log_batches == 0
+        client.barrier(1)
+        await until(lambda: client.kinds()[-1] == "saved 1")
+        assert not other.room.has_unsaved(), "what has gathered goes along"
+        assert bench.stats.log_batches == 1
+
+
+async def test_a_room_that_everybody_has_left_is_saved_soon() -> None:
+    async with running(gather=0.0, patience=1000.0) as bench:
+        rig = await bench.room("r")
+        client = rig.enter()
+        client.type("a")
+        assert client.connection is not None
+        client.connection.closed(1000, clean=True)
+        await until(lambda: not rig.room.has_unsaved())
 
 
 async def test_authors_are_kept_apart() -> None:

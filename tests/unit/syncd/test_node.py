@@ -79,7 +79,7 @@ async def running(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> AsyncIter
         return store
 
     monkeypatch.setattr("syncd.node.open_store", open_store)
-    node = Node(Settings(store="memory://", log_flush_ms=0, **settings))
+    node = Node(Settings(store="memory://", log_flush_ms=0, log_flush_max_ms=0, **settings))
     await node.start()
     node._durable = True
     try:
