@@ -180,6 +180,11 @@ class Intake:
         return self.handed > 0 or self._walk.is_current()
 
     @property
+    def is_near(self) -> bool:
+        """Whether a few steps more bring something to take."""
+        return self._stage >= _READY
+
+    @property
     def is_known(self) -> bool:
         """Whether nothing in it is new; for those who ask before they take anything."""
         return self.finished and self.handed == 0 and self.ready is None and self.rest is None

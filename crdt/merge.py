@@ -24,6 +24,20 @@ FAN_IN: Final = 32
 updates take 35 s; as a tree of this width, 0.1 s."""
 
 
+HEAVY: Final = 1024
+"""Weight from which an update is heavy."""
+
+
+def weight(summary: Update) -> int:
+    """What joining an update costs beside moving its bytes: its client sections and delete ranges."""
+    return len(summary.ranges) + len(summary.deletes) + summary.unlisted
+
+
+def is_heavy(summary: Update) -> bool:
+    """Whether an update is better left as it is: joining it to others takes long and saves little."""
+    return weight(summary) > HEAVY
+
+
 def merge(updates: Sequence[bytes]) -> bytes:
     """Merge valid updates into one.
 

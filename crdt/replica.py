@@ -16,7 +16,7 @@ from crdt.errors import ProtocolError
 from crdt.gate import BATCH, STEPPED, Intake, Verdict, judge
 from crdt.index import Index
 from crdt.json_text import UNLIMITED
-from crdt.merge import FAN_IN, join
+from crdt.merge import FAN_IN, HEAVY, is_heavy, join, weight
 from crdt.structs import Section, write_with_bodies
 from crdt.update import EMPTY_UPDATE, Update, encode_state_vector, parse_update
 
@@ -30,6 +30,10 @@ LARGE: Final = 16 * 1024
 
 RETRY: Final = 16 * 1024
 """Structs of held updates that are looked at again together with the update they waited for; more wait for `retry`."""
+
+
+SETTLED: Final = 64 * 1024
+"""Bytes from which an update of the tail is not merged any further."""
 
 
 class Outcome(IntEnum):
@@ -136,15 +140,18 @@ def _join(pieces: list[Piece]) -> Piece:
 
 
 class Tail:
-    """Updates since the blocks, in order, merged in a tree so that neither joining nor appending merges much at
-    once."""
+    """Updates since the blocks, in order, merged in a tree so that neither joining nor appending merges much at once.
 
-    __slots__ = ("first", "items", "levels", "size")
+    What is large or heavy, or has become it, is `settled`: it is not merged with anything.
+    """
+
+    __slots__ = ("first", "items", "levels", "settled", "size")
 
     def __init__(self) -> None:
         self.first = 0
         self.items: list[Piece] = []
         self.levels: list[list[Piece]] = [[]]
+        self.settled: list[Piece] = []
         self.size = 0
 
     @property
@@ -161,6 +168,10 @@ class Tail:
     def _push(self, piece: Piece) -> None:
         level = 0
         while True:
+            if len(piece.data) > SETTLED or is_heavy(piece.update):
+                self._settle()
+                self.settled.append(piece)
+                return
             if level == len(self.levels):
                 self.levels.append([])
             self.levels[level].append(piece)
@@ -170,9 +181,18 @@ class Tail:
             self.levels[level] = []
             level += 1
 
+    def _settle(self) -> None:
+        """Merge no further what has been merged so far."""
+        older = [piece for level in reversed(self.levels) for piece in level]
+        self.levels = [[]]
+        if sum(weight(piece.update) for piece in older) > FAN_IN * HEAVY:
+            self.settled += older
+        elif older:
+            self.settled.append(_join(older))
+
     def pieces(self) -> list[Piece]:
-        """The whole tail as few updates, oldest (and largest) first."""
-        return [piece for level in reversed(self.levels) for piece in level]
+        """The whole tail as few updates, oldest first."""
+        return [*self.settled, *(piece for level in reversed(self.levels) for piece in level)]
 
     def since(self, number: int) -> list[Piece] | None:
         """The updates from `number` on; None when they have left the tail."""
@@ -186,6 +206,7 @@ class Tail:
         self.first = number
         self.size = sum(len(piece.data) for piece in self.items)
         self.levels = [[]]
+        self.settled = []
         for piece in self.items:
             self._push(piece)
 
@@ -259,7 +280,10 @@ class Replica:
         """
         limits, self.limits = self.limits, _UNLIMITED
         try:
-            self.receive(data, None)
+            if len(data) < STEPPED:
+                self.receive(data, None)
+            else:
+                self._receive_in_steps(data, None, UNLIMITED)
         finally:
             self.limits = limits
         self.retry(UNLIMITED)
@@ -312,14 +336,14 @@ class Replica:
         if len(data) > self.limits.max_update:
             raise ProtocolError("update-size", f"an update is larger than {self.limits.max_update} bytes")
         if len(data) >= STEPPED:
-            return self._receive_in_steps(data, source)
+            return self._receive_in_steps(data, source, BATCH)
         update = parse_update(data)
         verdict = judge(update, self.index)
         if verdict is Verdict.KNOWN:
             return Outcome.KNOWN
         self._check_room_for(len(data), update)
         if verdict is not Verdict.READY or update.has_empty:
-            return self._receive_in_steps(data, source)
+            return self._receive_in_steps(data, source, BATCH)
         self._accept(data, update, source)
         if self.held:
             self._look_at_held(RETRY)
@@ -365,8 +389,8 @@ class Replica:
             return Outcome.HELD
         return Outcome.ACCEPTED if intake.handed or intake.rest is not None else Outcome.KNOWN
 
-    def _receive_in_steps(self, data: bytes, source: object) -> Outcome:
-        intake = Intake(data, source, self.index, self.limits.max_clients, BATCH)
+    def _receive_in_steps(self, data: bytes, source: object, batch: int) -> Outcome:
+        intake = Intake(data, source, self.index, self.limits.max_clients, batch)
         while True:
             outcome = self.advance(intake, UNLIMITED)
             if outcome is not None:

@@ -219,6 +219,11 @@ class Session:
                 self._message(kind, sub, payload, now)
         return asked
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the next `work` may bring a large update into the document."""
+        return self._intake is not None and self._intake.is_near
+
     def drop(self) -> None:
         """Forget what was received and not done yet: the client is thrown out, and nothing of it is looked at."""
         self._queue.clear()

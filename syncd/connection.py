@@ -322,7 +322,13 @@ class Connection:
         self.heard = now = time.monotonic()
         try:
             while session.busy:
+                # A large update is flushed alone: merging it with others would take long.
+                alone = session.is_near
+                if alone and session.replica.pending:
+                    self.room.flush()
                 session.work(now, STEP)
+                if alone and session.replica.pending:
+                    self.room.flush()
                 now = time.monotonic()
                 if now >= until:
                     break

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from crdt.awareness import Presence
 from crdt.block import Block
 from crdt.ids import RoomId
-from crdt.merge import join
+from crdt.merge import is_heavy, join
 from crdt.replica import Limits, Replica
 from crdt.session import Session
 from crdt.update import Update
@@ -465,9 +465,13 @@ def _records(updates: Sequence[tuple[bytes, Update]]) -> list[bytes]:
     summaries: list[Update] = []
     size = 0
     for update, summary in updates:
-        if batch and size + len(update) > RECORD_BYTES:
+        heavy = is_heavy(summary)
+        if batch and (heavy or size + len(update) > RECORD_BYTES):
             records.append(_record(batch, summaries))
             batch, summaries, size = [], [], 0
+        if heavy:
+            records.append(update)
+            continue
         batch.append(update)
         summaries.append(summary)
         size += len(update)

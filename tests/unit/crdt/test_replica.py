@@ -13,7 +13,8 @@ from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.fold import fold
 from crdt.gate import Intake
-from crdt.replica import Limits, Outcome, Replica
+from crdt.merge import HEAVY
+from crdt.replica import SETTLED, Limits, Outcome, Replica
 from crdt.structs import Parts
 from crdt.update import parse_state_vector, parse_update
 from tests.unit.crdt.build import author, content, erased, gc, section, seen, state_vector, string, typed, update
@@ -256,6 +257,37 @@ def test_a_full_sync_is_prepared_once() -> None:
     replica.receive(typist.type("d"), ME)
     replica.flush()
     assert seen(*tail(replica)) == "abcd"
+
+
+def test_what_is_heavy_is_not_merged_again_and_again() -> None:
+    """Neither by its bytes nor by its deletes; the order stays."""
+    replica = Replica()
+    replica.receive(update(section(9, 0, gc(100_000))), ME)
+    sent = 0
+    for number in range(200):
+        if number % 20 == 7:
+            data = update(section(1, sent, string("x" * SETTLED)))
+            sent += SETTLED
+        elif number % 20 == 14:
+            many = [(number * 100 + 2 * at, 1) for at in range(40)]
+            data = update(deletes={9: many, **{1000 + client: [(0, 1)] for client in range(HEAVY)}})
+            replica.receive(update(*(section(1000 + client, 0, gc(1)) for client in range(HEAVY))), ME)
+            replica.flush()
+        else:
+            data = update(section(1, sent, string("x")))
+            sent += 1
+        replica.receive(data, ME)
+        replica.flush()
+    pieces = replica.tail.pieces()
+    assert 20 <= len(pieces) <= 60
+    assert len({id(piece) for piece in pieces} & {id(piece) for piece in replica.tail.items}) >= 20
+    reader = Replica()
+    for piece in pieces:
+        assert reader.receive(piece.data, ME) is Outcome.ACCEPTED
+    assert reader.index.clocks == replica.index.clocks
+    assert reader.index.encode_deletes() == replica.index.encode_deletes()
+    replica.tail.drop(100)
+    assert b"".join(piece.data for piece in replica.tail.pieces()) != b""
 
 
 def test_an_empty_document_answers_with_an_empty_update() -> None:

@@ -306,6 +306,22 @@ async def test_others_are_served_while_a_large_message_is_dealt_with() -> None:
 
 
 @pytest.mark.usefixtures("short_turns")
+async def test_a_large_update_is_flushed_alone() -> None:
+    """Merging it with what others typed meanwhile would take long; and it is a record of its own in the log."""
+    rig = await opened()
+    sender, writer, reader = rig.enter(), rig.enter(), rig.enter()
+    ranges = [(2 * at, 1) for at in range(10_000)]
+    message = sync_message(UPDATE, update(section(9, 0, gc(30_000)), deletes={9: ranges}))
+    sender.send(message)
+    while of(sender) in rig.room.working:
+        writer.type("x")
+        await asyncio.sleep(0)
+    assert message in reader.link.messages
+    taken, _, _ = rig.room.take_unlogged()
+    assert any(message.endswith(data) and len(data) > 10_000 for data, _ in taken)
+
+
+@pytest.mark.usefixtures("short_turns")
 async def test_one_turn_at_a_time_however_many_have_large_messages() -> None:
     rig = await opened()
     senders = [rig.enter() for _ in range(5)]

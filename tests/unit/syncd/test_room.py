@@ -6,6 +6,7 @@ import pytest
 
 from crdt.fold import fold
 from crdt.ids import RoomId
+from crdt.merge import HEAVY
 from crdt.update import parse_update
 from crdt.wire import STEP2, sync_message
 from persistence.api import EMPTY_ROOM, StoredBlock
@@ -230,6 +231,14 @@ async def test_the_log_gets_one_record_per_author() -> None:
     one.type("d")
     rig.room.flush()
     assert rig.notes == [rig.room, rig.room]
+
+
+def test_a_heavy_update_is_a_record_of_its_own() -> None:
+    light = [update(section(1, clock, gc(1))) for clock in range(3)]
+    heavy = update(*(section(1000 + client, 0, gc(1)) for client in range(HEAVY + 1)))
+    records = _records([(data, parse_update(data)) for data in (*light[:2], heavy, light[2])])
+    assert [len(parse_update(data).ranges) for data in records] == [1, HEAVY + 1, 1]
+    assert heavy in records
 
 
 async def test_records_are_of_bounded_size() -> None:
