@@ -103,7 +103,8 @@ def too_many_clients(size: int) -> tuple[Messages, bytes]:
 
 
 def deletes(size: int) -> tuple[Messages, bytes]:
-    """Delete ranges of known clocks."""
+    """Delete ranges of known clocks, as many as a document may have."""
+    size = min(size, 4_000_000 * 4)
     return [update([section(1, 0, 1, b"\x00" + uint(EVERYTHING))])], update([], every_other(size))
 
 
@@ -200,7 +201,7 @@ def waiters(_size: int) -> tuple[Messages, bytes]:
         second += b"\x84\x01" + uint(clock) + b"\x01a"
     last = b"\x84\x01" + uint(count - 1) + b"\x01a"
     waiting = [section(10 + number, 0, 1, last) for number in range(count)]
-    return [], update([*waiting, section(1, 0, count, bytes(first)), section(2, 0, count, bytes(second))])
+    return [], update([section(1, 0, count, bytes(first)), section(2, 0, count, bytes(second)), *waiting])
 
 
 def own_deletes(_size: int) -> tuple[Messages, bytes]:
@@ -208,6 +209,16 @@ def own_deletes(_size: int) -> tuple[Messages, bytes]:
     count = 10_000
     deleted = b"".join(uint(100 + number) + b"\x01\x00\x01" for number in range(count))
     return [], update([tiny(1, client=100 + number) for number in range(count)], uint(count) + deleted)
+
+
+def interleaved_deletes(size: int) -> tuple[Messages, bytes]:
+    """Delete ranges between millions of known ones."""
+    known = uint(1) + uint(1) + uint(3_500_000) + b"".join(uint(8 * at) + b"\x01" for at in range(3_500_000))
+    lots = [update([section(1, 0, 1, b"\x00" + uint(EVERYTHING))]), update([], known)]
+    count = min(size // 5, 400_000)
+    return lots, update(
+        [], uint(1) + uint(1) + uint(count) + b"".join(uint(64 * at + 4) + b"\x01" for at in range(count))
+    )
 
 
 SHAPES: Final[dict[str, Shape]] = {
@@ -220,6 +231,7 @@ SHAPES: Final[dict[str, Shape]] = {
         too_many_clients,
         deletes,
         same_delete,
+        interleaved_deletes,
         wide_delete,
         deletes_of_strangers,
         skips,
@@ -322,9 +334,10 @@ class Bench:
         prepare, message = SHAPES[shape](size)
         for each in prepare:
             self.connections[1].message_received(each)
-            await self.settle()
+        await self.settle()
         del prepare
         gc.collect()
+        gc.freeze()  # as the server does when it has started
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.perf_counter()
         self.connections[0].message_received(message)

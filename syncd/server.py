@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -135,6 +136,9 @@ class Server(uvicorn.Server):
             await self.node.start()
             await self.startup(sockets)
             if not self.should_exit:
+                # The garbage collector stops the loop for 30 ms to look at what was imported, whenever it looks at all.
+                gc.collect()
+                gc.freeze()
                 ready()
                 await self.main_loop()
             await self.shutdown(sockets)
