@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from syncd.close_codes import CloseCode
-from syncd.frames import MESSAGE_TOO_BIG, NO_STATUS, UNSUPPORTED_DATA, message_of
+from syncd.frames import MESSAGE_TOO_BIG, NO_STATUS, UNSUPPORTED_DATA, messages_of
 from syncd.link import Handshake
 from syncd.sockets import CLOSE_DEADLINE, SocketConnection, SocketLimits, SocketNode
 
@@ -215,8 +215,8 @@ class AsgiLink:
         if self.code is None:
             self.code = NO_STATUS
 
-    def send(self, whole: bytes) -> None:
-        """Queue a message; ignored once a close was asked for."""
+    def send(self, frames: bytes) -> None:
+        """Queue messages; ignored once a close was asked for."""
         if self.code is not None:
             return
         if self._size > self._limits.outbox_high + self._limits.outbox_excess:
@@ -224,9 +224,9 @@ class AsgiLink:
             self.code = CloseCode.TRY_LATER
             self.abort()
             return
-        message = message_of(whole)
-        self._queue.append(message)
-        self._size += len(message)
+        messages = messages_of(frames)
+        self._queue.extend(messages)
+        self._size += sum(map(len, messages))
         self._wake.set()
         if self._size > self._limits.outbox_high and not self._paused:
             self._paused = True

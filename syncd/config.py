@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     )
     outbox_low: Size = Field(64 * KIB, ge=0, description="Unsent bytes below which it is brought up to date.")
     stalled_timeout: Seconds = Field(30, description="A reader that takes nothing for so long is closed.")
-    flush_min_ms: Milliseconds = Field(2, description="Window in which a small room's updates are merged.")
+    flush_min_ms: Milliseconds = Field(1, description="Window in which a small room's updates are merged.")
     flush_max_ms: Milliseconds = Field(16, description="Window of a room with many readers.")
     flush_overload_ms: Milliseconds = Field(50, description="Longest window, reached only under overload.")
     log_flush_ms: Milliseconds = Field(

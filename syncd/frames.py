@@ -52,10 +52,20 @@ def frame(message: bytes) -> bytes:
     return _header(_FIN_BINARY, len(message)) + message
 
 
-def message_of(whole: bytes) -> bytes:
-    """The message in a frame that `frame` made."""
-    length = whole[1]
-    return whole[2 if length < 126 else 4 if length == 126 else 10 :]
+def messages_of(frames: bytes) -> list[bytes]:
+    """The messages in frames that `frame` made."""
+    messages: list[bytes] = []
+    position = 0
+    while position < len(frames):
+        length = frames[position + 1]
+        position += 2
+        if length > 125:
+            width = 2 if length == 126 else 8
+            length = int.from_bytes(frames[position : position + width], "big")
+            position += width
+        messages.append(frames[position : position + length])
+        position += length
+    return messages
 
 
 def ping_frame(payload: bytes = b"") -> bytes:

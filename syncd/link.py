@@ -10,9 +10,9 @@ class Link(Protocol):
 
     @property
     def send(self) -> Callable[[bytes], object]:
-        """Queue one message as a whole websocket frame (`syncd.frames.frame`); the order of calls is kept.
+        """Queue one or more messages, each as a whole websocket frame (`syncd.frames.frame`); order is kept.
 
-        The frame is made once, however many sockets read it. Look it up for every call: a socket that is full or
+        A frame is made once, however many sockets read it. Look it up for every call: a socket that is full or
         closing puts another function in its place.
         """
 

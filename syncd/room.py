@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -47,24 +47,28 @@ LOAD_SLICE: Final = 0.005
 class Pace:
     """How often a room flushes; all in seconds.
 
+    What an update costs is the waking of processes: in a small room gathering would cost as much as it spares, and only
+    make people wait. With the number of readers the window grows to one frame of a display.
+
     Attributes:
-        least: window of a small room.
+        least: window of a room with up to `few` readers.
         most: window of a room with `crowd` readers or more.
         overload: the longest window, reached when flushing itself takes long.
-        crowd: number of readers.
+        few, crowd: numbers of readers.
         presence: window of presence, which nobody needs faster than a display shows it.
     """
 
-    least: float = 0.002
+    least: float = 0.001
     most: float = 0.016
     overload: float = 0.050
+    few: int = 10
     crowd: int = 50
     presence: float = 0.016
 
     def window(self, readers: int, last_cost: float) -> float:
         """Seconds between two flushes for so many readers, when the last flush took `last_cost` seconds."""
-        crowd = min(readers, self.crowd) / self.crowd
-        return min(max(self.least + (self.most - self.least) * crowd, last_cost * 3), self.overload)
+        growth = min(max(readers - self.few, 0) / (self.crowd - self.few), 1.0)
+        return min(max(self.least + (self.most - self.least) * growth, last_cost * 3), self.overload)
 
 
 class Room:
@@ -238,7 +242,10 @@ class Room:
             self._timer = self._loop.call_at(due, self.flush)
 
     def flush(self) -> None:
-        """Send what is pending to every live connection, as one update in one frame, encoded once."""
+        """Send what is pending to every live connection, as one update in one frame, encoded once.
+
+        Presence that is due goes along in the same write. A connection gets back nothing that it alone has sent.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -247,24 +254,45 @@ class Room:
             return
         started = time.monotonic()
         self._note_unlogged(started)
+        writer = self._only_writer()
         update = replica.flush()
         assert update is not None, "something was pending"
         message = sync_message(UPDATE, update)
-        whole = frame(message)
         readers = self._readers
         if readers is None:
             readers = self._readers = tuple(self._live)
+        presence = self._take_presence(started) if self.presence.dirty else []
+        beside = b"".join(map(frame, presence))
+        whole = frame(message) + beside
+        sent = 0
         for connection in readers:
-            connection.link.send(whole)
+            if connection.session is not writer:
+                connection.link.send(whole)
+                sent += 1
+        if presence:
+            live = self._live
+            others = [each for each in self.connections if each not in live or each.session is writer]
+            self._count_presence(presence, sent + self._send_to(others, beside))
         stats = self.stats
         stats.flushes += 1
         stats.flush_bytes += len(update)
-        stats.flush_readers += len(readers)
-        stats.updates_out += len(readers)
-        stats.frames_out += len(readers)
-        stats.bytes_out += len(readers) * len(message)
-        self.last_sent = self._last_flush = started
+        stats.flush_readers += sent
+        stats.updates_out += sent
+        stats.frames_out += sent
+        stats.bytes_out += sent * len(message)
+        if writer is None:
+            self.last_sent = started
+        self._last_flush = started
         self._cost = time.monotonic() - started
+
+    def _only_writer(self) -> object:
+        """Who sent all that is pending; None when it was more than one."""
+        pending = self.replica.pending
+        writer = pending[0][1]
+        for _, source in pending:
+            if source is not writer:
+                return None
+        return writer
 
     def _note_unlogged(self, now: float) -> None:
         unlogged = self.unlogged
@@ -280,8 +308,8 @@ class Room:
             self._on_unlogged(self)
 
     def wake_presence(self) -> None:
-        """Presence changed: send it now after a quiet window, else at the end of the running one."""
-        if self._presence_timer is not None or not self.presence.dirty:
+        """Presence changed: send it with the flush that is due, else now after a quiet window or at the end of one."""
+        if self._presence_timer is not None or self._timer is not None or not self.presence.dirty:
             return
         now = time.monotonic()
         due = self._last_presence + max(self.pace.presence, self._cost * 3)
@@ -303,21 +331,35 @@ class Room:
 
     def flush_presence(self) -> None:
         """Send the changed states to everybody whose link has room; the others get the whole table when it has."""
+        now = time.monotonic()
+        presence = self._take_presence(now)
+        if presence:
+            self._count_presence(presence, self._send_to(self.connections, b"".join(map(frame, presence))))
+            self.last_sent = now
+
+    def _take_presence(self, now: float) -> list[bytes]:
+        """The messages of the changed states."""
         if self._presence_timer is not None:
             self._presence_timer.cancel()
             self._presence_timer = None
-        started = time.monotonic()
-        for update in self.presence.take():
-            message = awareness_message(update)
-            whole = frame(message)
-            readers = [connection for connection in self.connections if not connection.paused]
-            for connection in readers:
-                connection.link.send(whole)
-            self.stats.presence_out += len(readers)
-            self.stats.frames_out += len(readers)
-            self.stats.bytes_out += len(readers) * len(message)
-            self.last_sent = started
-        self._last_presence = started
+        self._last_presence = now
+        return [awareness_message(update) for update in self.presence.take()]
+
+    @staticmethod
+    def _send_to(connections: Iterable[Connection], frames: bytes) -> int:
+        """Send to those whose link has room; how many they are."""
+        sent = 0
+        for connection in connections:
+            if not connection.paused:
+                connection.link.send(frames)
+                sent += 1
+        return sent
+
+    def _count_presence(self, messages: list[bytes], readers: int) -> None:
+        stats = self.stats
+        stats.presence_out += readers * len(messages)
+        stats.frames_out += readers * len(messages)
+        stats.bytes_out += readers * sum(map(len, messages))
 
     # -- connections
 

@@ -17,7 +17,7 @@ from persistence.api import EMPTY_ROOM, Change, Record, StoredRoom
 from persistence.errors import StoreError
 from persistence.memory import MemoryStore
 from syncd.connection import Connection
-from syncd.frames import message_of
+from syncd.frames import messages_of
 from syncd.metrics import Stats
 from syncd.room import Pace, Room
 
@@ -40,10 +40,10 @@ class FakeLink:
         self.connection: Connection | None = None
 
     def send(self, whole: bytes) -> None:
-        message = message_of(whole)
+        messages = messages_of(whole)
         self.frames.append(whole)
-        self.sent.append(message)
-        self.waiting += len(message)
+        self.sent.extend(messages)
+        self.waiting += sum(map(len, messages))
         if self.connection is not None and self.waiting > self.capacity and not self.connection.paused:
             self.connection.pause()
 

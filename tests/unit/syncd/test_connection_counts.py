@@ -8,7 +8,7 @@ from pycrdt import Doc, Text
 from crdt.wire import STEP1, UPDATE, sync_message
 from syncd.config import Settings
 from syncd.connection import Connection
-from syncd.frames import message_of
+from syncd.frames import messages_of
 from syncd.link import Handshake
 from syncd.node import Node
 
@@ -21,7 +21,7 @@ class Socket:
         self._arrived = asyncio.Event()
 
     def send(self, whole: bytes) -> None:
-        self.sent.append(message_of(whole))
+        self.sent.extend(messages_of(whole))
         self._arrived.set()
 
     def ping(self) -> None: ...
@@ -62,7 +62,7 @@ async def test_messages_and_bytes_sent_are_counted_per_reader() -> None:
             connection.message_received(sync_message(STEP1, b"\x00"))
             await socket.until(b"\x00\x01")
         connections[0].message_received(sync_message(UPDATE, doc.get_update()))
-        for socket in sockets:
+        for socket in sockets[1:]:
             await socket.until(b"\x00\x02")
         connections[0].message_received(b"\x01\x0b\x01\x07\x01\x07" + b'{"a":1}')
         for socket in sockets:
@@ -70,6 +70,6 @@ async def test_messages_and_bytes_sent_are_counted_per_reader() -> None:
         sent = [message for socket in sockets for message in socket.sent]
         assert node.stats.frames_out == len(sent)
         assert node.stats.bytes_out == sum(map(len, sent))
-        assert node.stats.updates_out == 3
+        assert node.stats.updates_out == 2, "its writer has it"
         assert node.stats.connections == 3
     assert node.stats.connections == 0

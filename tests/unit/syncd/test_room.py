@@ -11,6 +11,7 @@ from crdt.update import parse_update
 from crdt.wire import STEP2, sync_message
 from persistence.api import EMPTY_ROOM, StoredBlock
 from persistence.memory import MemoryStore
+from syncd.connection import KEEPALIVE
 from syncd.room import Pace, _records
 from tests.unit.crdt.build import gc, section, update
 from tests.unit.syncd.room_rig import SLOW, Rig, until
@@ -60,13 +61,53 @@ async def test_all_readers_share_one_object() -> None:
     rig = await opened()
     clients = [rig.enter() for _ in range(5)]
     clients[0].type("a")
-    assert len({id(client.link.frames[-1]) for client in clients}) == 1
+    assert len({id(client.link.frames[-1]) for client in clients[1:]}) == 1
     assert rig.stats.frames_out >= 5
+
+
+async def test_a_client_gets_nothing_back_that_it_alone_has_sent() -> None:
+    rig = await opened()
+    one, two = rig.enter(), rig.enter()
+    one.type("a")
+    assert (one.kinds()[2:], two.kinds()[2:]) == ([], ["update"])
+    one.type("b")
+    two.type("c")
+    rig.room.flush()
+    assert (one.kinds()[2:], two.kinds()[2:]) == (["update"], ["update", "update"])
+    assert rig.stats.updates_out == 3
+
+
+async def test_a_lone_writer_hears_of_the_server_all_the_same() -> None:
+    """y-websocket gives up on a socket that has been silent for 30 s."""
+    rig = await opened()
+    one = rig.enter()
+    for letter in "abc":
+        one.type(letter)
+        rig.room.flush()
+    assert one.connection is not None
+    one.connection.keep_alive(one.connection.last_sent + 20.0, 15.0)
+    assert one.link.frames[-1] == KEEPALIVE
+
+
+async def test_presence_goes_along_with_the_flush_that_is_due() -> None:
+    rig = await opened()
+    one, two, three = rig.enter(), rig.enter(), rig.enter(greet=False)
+    one.type("a")
+    one.announce(b'{"x":1}')
+    one.type("b")
+    one.announce(b'{"x":2}')
+    frames = [len(client.link.frames) for client in (one, two, three)]
+    rig.room.flush()
+    assert [len(client.link.frames) for client in (one, two, three)] == [before + 1 for before in frames]
+    assert two.read() == "ab"
+    for client in (one, two, three):
+        assert client.presence()[-1] == (100, 2, b'{"x":2}')
+    assert rig.stats.frames_out == sum(len(client.link.sent) for client in (one, two, three))
 
 
 @pytest.mark.parametrize(
     ("readers", "cost", "window"),
-    [(0, 0.0, 0.002), (25, 0.0, 0.009), (50, 0.0, 0.016), (9999, 0.0, 0.016), (0, 0.01, 0.03), (0, 9.0, 0.05)],
+    [(10, 0.0, 0.001), (30, 0.0, 0.0085), (50, 0.0, 0.016), (9999, 0.0, 0.016), (0, 0.01, 0.03), (0, 9.0, 0.05)],
 )
 async def test_windows(readers: int, cost: float, window: float) -> None:
     assert Pace().window(readers, cost) == pytest.approx(window)
