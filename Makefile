@@ -19,10 +19,11 @@ NODE_PROJECTS := $(patsubst %/package.json,%,$(wildcard web/package.json tests/i
 NODE_STAMPS := $(addsuffix /node_modules/.installed,$(NODE_PROJECTS))
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/*.ts web/tsconfig*.json -type f 2>/dev/null)
 WEB_CLIENT := $(if $(wildcard web/package.json),web/dist/index.html)
-# Tests that need no more than crdt: they run against the source and against the machine code made from it.
-COMPILED_TESTS := $(or $(wildcard tests/unit/crdt tests/model),tests/conformance)
+# Tests of what is compiled: they run against the source and against the machine code made from it.
+COMPILED_TESTS := tests/unit/crdt tests/model $(wildcard tests/unit/syncd/test_room.py tests/unit/syncd/test_connection_counts.py \
+	tests/unit/syncd/test_frames.py tests/unit/syncd/test_turns.py tests/unit/syncd/test_log_writer.py tests/unit/syncd/test_node.py)
 QUICK := not slow and not interop and not e2e and not faults
-CRDT_SOURCES := $(wildcard crdt/*.py)
+HOT_SOURCES := $(wildcard crdt/*.py syncd/*.py)
 
 .PHONY: help
 help: ## List the targets
@@ -34,7 +35,7 @@ run: $(VENV)/.run $(WEB_CLIENT) ## Start the server and its web client at http:/
 	exec $(BIN)/python -m syncd serve --host $(HOST) --port $(PORT)
 
 .PHONY: run-compiled
-run-compiled: $(VENV)/.dev $(WEB_CLIENT) build/compiled/.done ## The same with crdt as machine code (needs a C compiler)
+run-compiled: $(VENV)/.dev $(WEB_CLIENT) build/compiled/.done ## The same with the hot modules as machine code (needs a C compiler)
 	@echo "Open http://$(HOST):$(PORT) - Ctrl+C stops the server."
 	PYTHONPATH=build/compiled exec $(BIN)/syncd serve --host $(HOST) --port $(PORT)
 
@@ -67,7 +68,7 @@ unit: $(VENV)/.dev # Unit tests; `make test` runs them as part of the whole suit
 
 .PHONY: unit-compiled
 unit-compiled: $(VENV)/.dev build/compiled/.done
-	@echo "== unit tests of crdt, compiled"
+	@echo "== unit tests of what is compiled"
 	SYNCD_EXPECT_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -q -n $(JOBS) -m "$(QUICK)" --import-mode=append -p no:cacheprovider $(COMPILED_TESTS)
 
 .PHONY: bench
@@ -95,7 +96,7 @@ format: $(VENV)/.dev ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .
 
 .PHONY: compile
-compile: build/compiled/.done ## Compile the hot modules of crdt with mypyc into build/compiled
+compile: build/compiled/.done ## Compile the hot modules with mypyc into build/compiled
 
 .PHONY: web
 web: $(WEB_CLIENT) ## Build the web client into web/dist
@@ -151,8 +152,8 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 	npm --prefix web run --silent build
 	touch $@
 
-build/compiled/.done: $(CRDT_SOURCES) deploy/packaging/compile_crdt.py | $(VENV)/.dev
-	@echo "Compiling crdt with mypyc"
+build/compiled/.done: $(HOT_SOURCES) deploy/packaging/compile_modules.py | $(VENV)/.dev
+	@echo "Compiling the hot modules with mypyc"
 	mkdir -p build
-	$(BIN)/python deploy/packaging/compile_crdt.py >build/compile.log 2>&1 || { tail -n 40 build/compile.log >&2; exit 1; }
+	$(BIN)/python deploy/packaging/compile_modules.py >build/compile.log 2>&1 || { tail -n 40 build/compile.log >&2; exit 1; }
 	touch $@

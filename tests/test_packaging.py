@@ -33,7 +33,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 @pytest.mark.slow
 def test_a_compiled_wheel_fits_this_python_and_uses_machine_code(tmp_path: Path) -> None:
-    wheel = build(tmp_path / "wheel", COMPILE_CRDT="1")
+    wheel = build(tmp_path / "wheel", COMPILE_SYNCD="1")
     assert not wheel.name.endswith("-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")

@@ -2,7 +2,7 @@
 
 - The built web client as ``syncd/_web``. A wheel without it is valid (the server then serves no page at ``/``), so an
   editable install, or a build from a checkout in which nobody ran ``npm run build``, must not fail.
-- With ``COMPILE_CRDT=1``, the hot modules of `crdt` as machine code beside their sources. Such a wheel is several
+- With ``COMPILE_SYNCD=1``, the hot modules as machine code beside their sources. Such a wheel is several
   times faster per update and fits one version of Python on one platform. It needs mypy, setuptools and a C compiler.
 """
 
@@ -25,11 +25,11 @@ class WheelHook(BuildHookInterface):  # type: ignore[type-arg]
         dist = Path(self.root, "web", "dist")
         if (dist / "index.html").is_file():
             build_data["force_include"][str(dist)] = "syncd/_web"
-        if os.environ.get("COMPILE_CRDT") == "1":
+        if os.environ.get("COMPILE_SYNCD") == "1":
             self._compile(build_data)
 
     def _compile(self, build_data: dict[str, Any]) -> None:
-        script = Path(self.root, "deploy", "packaging", "compile_crdt.py")
+        script = Path(self.root, "deploy", "packaging", "compile_modules.py")
         compiled = Path(self.root, "build", "wheel")
         subprocess.run([sys.executable, script, compiled], cwd=self.root, check=True)
         for library in compiled.rglob("*.so"):
