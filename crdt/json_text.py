@@ -84,7 +84,10 @@ def check_json(raw: bytes, max_depth: int = MAX_DEPTH) -> object:
     if brackets > max_depth and _json_depth(text) > max_depth:
         raise ProtocolError("depth", f"JSON is nested more than {max_depth} deep")
     try:
-        value: object = _decoder.decode(text)
+        value: object
+        value, end = (None, -1) if text[:1] in " \t\n\r" else _decoder.raw_decode(text)
+        if end != len(text):  # space around it, or an error
+            value = _decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("json", "a value is not JSON") from error
     if "\\u" in text:

@@ -327,6 +327,10 @@ class Session:
     def _awareness(self, data: bytes, now: float) -> None:
         counters = self.counters
         counters.presence_in += 1
+        echoed = self.presence.echoed(data, self)
+        if echoed:
+            counters.presence_dropped += echoed
+            return
         try:
             heard = self.presence.receive(data, self, now)
         except ProtocolError as error:

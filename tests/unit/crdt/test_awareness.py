@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,13 @@ from hypothesis import strategies as st
 
 from crdt.awareness import (
     CLAIM_SECONDS,
+    ECHO_BYTES,
+    ECHO_SECONDS,
     MAX_ENTRIES,
+    MAX_MESSAGE,
     MAX_STATES,
     MESSAGE_BYTES,
+    Entry,
     Heard,
     Presence,
     encode_awareness,
@@ -284,7 +289,7 @@ def test_claiming_everybody_gets_no_more_ids_than_one_may_have() -> None:
     table.presence.leave(B, 12.0, clean=True)
     table.sweep(20.0)
     assert list(table.present().values()).count("ghost") == 1
-    assert table.presence.owned[C] == 1
+    assert len(table.presence.owned[C]) == 1
 
 
 # what is refused
@@ -379,8 +384,12 @@ def test_bookkeeping_of_owners_holds_whatever_happens(steps: list[tuple[str, int
         else:
             presence.leave(owner, now, clean=action == "c")
         owners = [entry.owner for entry in presence.entries.values() if entry.owner is not None]
-        assert {who: owners.count(who) for who in owners} == presence.owned
-        assert all(count <= 1 for count in presence.owned.values())
+        assert {who: owners.count(who) for who in owners} == {who: len(ids) for who, ids in presence.owned.items()}
+        assert all(presence.entries[client].owner == who for who, ids in presence.owned.items() for client in ids)
+        assert all(len(ids) == 1 for ids in presence.owned.values())
+        claims = {client: entry.claim[0] for client, entry in presence.entries.items() if entry.claim is not None}
+        assert claims == {client: who for who, ids in presence.claims.items() for client in ids}
+        assert all(presence.claims.values())
     for owner in "abc":
         presence.leave(owner, now, clean=False)
     presence.sweep(now + 100, lambda _: 0.0)
@@ -388,3 +397,129 @@ def test_bookkeeping_of_owners_holds_whatever_happens(steps: list[tuple[str, int
     presence.sweep(now + 300, lambda _: 0.0)
     assert presence.entries == {}
     assert presence.owned == {}
+
+
+# echoes
+
+
+def crowd(count: int = 3) -> tuple[Presence, list[bytes]]:
+    """Connections 0, 1, ... that own the ids 100, 101, ..., and what was sent of them."""
+    presence = Presence(200, 1)
+    for number in range(count):
+        presence.receive(encode_awareness([(100 + number, 1, b"{}")]), number, 0.0)
+    return presence, presence.take()
+
+
+def test_what_was_just_sent_is_known_when_it_comes_back() -> None:
+    presence, (sent,) = crowd()
+    for owner in range(3):
+        assert presence.echoed(sent, owner) == 3
+        assert presence.receive(sent, owner, 0.0).dropped == 3
+    (snapshot,) = presence.snapshot()
+    assert presence.echoed(snapshot, 1) == 3
+    assert presence.echoed(encode_awareness([(100, 1, b"{}")]), 1) == 0
+
+
+def test_an_echo_is_looked_at_where_it_may_say_something() -> None:
+    """From one who has no id it may be a claim, and of an id without an owner its user's return."""
+    presence, (sent,) = crowd()
+    assert presence.echoed(sent, "newcomer") == 0
+    assert presence.receive(sent, "newcomer", 0.0).contested == [0, 1, 2]
+    presence, (sent,) = crowd()
+    presence.leave(0, 1.0, clean=False)
+    assert presence.echoed(sent, 1) == 0
+    assert presence.receive(sent, "again", 1.0).dropped == 3
+    assert presence.entries[100].owner == "again"
+
+
+def test_echoes_are_forgotten_when_a_state_changes_without_its_clock() -> None:
+    presence, (sent,) = crowd()
+    presence.receive(encode_awareness([(100, 1, b"1")]), 0, 0.0)
+    assert presence.echoed(sent, 0) == 0
+    presence, (sent,) = crowd()
+    presence.receive(encode_awareness([(100, 2, b"1")]), 0, 0.0)
+    assert presence.echoed(sent, 0) == 3
+
+
+def test_echoes_are_forgotten_after_a_while() -> None:
+    presence, (sent,) = crowd()
+    presence.sweep(10.0, lambda _: 10.0)
+    assert presence.echoed(sent, 0) == 3
+    presence.sweep(10.0 + ECHO_SECONDS / 2, lambda _: 10.0)
+    assert presence.echoed(sent, 0) == 3
+    presence.sweep(10.0 + ECHO_SECONDS, lambda _: 10.0)
+    assert presence.echoed(sent, 0) == 0
+
+
+def test_echoes_take_a_bounded_amount_of_memory() -> None:
+    presence, _ = crowd()
+    sent = 0
+    for clock in range(2, 3 * ECHO_BYTES // 200):
+        presence.receive(encode_awareness([(100, clock, b'"' + b"x" * 190 + b'"')]), 0, 0.0)
+        sent += sum(presence.echoed(data, 0) for data in presence.take())
+    assert ECHO_BYTES // 2 < sent * 200 < ECHO_BYTES * 2
+
+
+def test_states_go_out_in_the_order_in_which_a_client_echoes_them() -> None:
+    """New ids first, then those that changed, then those that are gone (y-protocols `applyAwarenessUpdate`)."""
+    presence, _ = crowd(40)
+    for number in range(40, 60):
+        presence.receive(encode_awareness([(100 + number, 1, b"{}")]), number, 0.0)
+    for number in range(10, 30):
+        presence.receive(encode_awareness([(100 + number, 2, b"1")]), number, 0.0)
+    for number in range(10):
+        presence.leave(number, 0.0, clean=True)
+    (sent,) = presence.take()
+    order = [client for client, _, _ in read_awareness(sent)]
+    assert [set(order[:20]), set(order[20:40]), set(order[40:])] == [
+        set(range(140, 160)),
+        set(range(110, 130)),
+        set(range(100, 110)),
+    ]
+
+
+# a large room
+
+
+class Unwalkable(dict[int, Entry]):
+    """A table that nobody may walk through."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("the whole table was looked at")
+
+    items = values = keys = __iter__  # type: ignore[assignment]
+
+
+def test_who_leaves_is_found_without_a_walk() -> None:
+    presence, _ = crowd(50)
+    presence.entries = Unwalkable(presence.entries)
+    presence.receive(encode_awareness([(100, 1, b"{}")]), "claims", 0.0)
+    presence.leave("claims", 1.0, clean=True)
+    assert presence.entries[100].claim is None
+    presence.leave(3, 1.0, clean=True)
+    presence.leave(4, 1.0, clean=False)
+    assert presence.dirty == {103}
+    assert presence.sweep(2.0, lambda _: 0.0) == 0
+    assert presence.sweep(3.5, lambda _: 0.0) == 1
+    assert presence.dirty == {103, 104}
+
+
+def test_what_is_sent_of_one_connection_is_bounded() -> None:
+    presence = Presence(200, 1)
+    with pytest.raises(ProtocolError, match="size"):
+        presence.receive(b"\x01\x01\x01\x01" + bytes(MAX_MESSAGE), A, 0.0)
+    large = Presence(MAX_MESSAGE, 1)
+    assert large.receive(encode_awareness([(1, 1, b'"' + bytes(MAX_MESSAGE) + b'"')]), A, 0.0).changed == 0
+
+
+def test_a_state_that_expired_is_sent_before_its_id_is_forgotten() -> None:
+    """Even when nobody has swept for long."""
+    table = Table()
+    table.say(A, 7, 1, {})
+    table.presence.leave(A, 1.0, clean=False)
+    table.sent()
+    assert table.sweep(1000.0) == 1
+    assert table.sent() == [(7, 1, None)]
+    assert 7 in table.presence.entries
+    table.sweep(1000.5)
+    assert table.presence.entries == {}

@@ -583,3 +583,14 @@ def test_a_refusal_in_the_middle_ends_it() -> None:
         finish(session)
     assert (session.busy, session.waiting) == (False, 0)
     assert replica.index.clocks == {}
+
+
+def test_an_echo_of_presence_is_dropped_and_counted() -> None:
+    room = Room()
+    one, two = Peer(room), Peer(room)
+    for peer, number in ((one, 1), (two, 2)):
+        peer.send(awareness_message(encode_awareness([(number, 1, b"{}")])))
+    (sent,) = room.presence.take()
+    two.send(awareness_message(sent))
+    assert (two.counted.presence_in, two.counted.presence_dropped, two.counted.refused) == (2, 2, [])
+    assert room.presence.dirty == set()
