@@ -1,7 +1,7 @@
 """Compiles the hot modules with mypyc into ``build/compiled``, next to copies of the other modules of their packages.
 
 ``PYTHONPATH=build/compiled`` then runs the same packages with machine code. They must work either way, so the gate
-runs their tests both ways. Usage: ``python deploy/packaging/compile_modules.py [FOLDER]`` from the root of the repository.
+runs their tests both ways. From the root of the repository: ``python deploy/packaging/compile_modules.py [FOLDER]``
 """
 
 import os
