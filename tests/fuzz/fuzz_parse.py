@@ -21,8 +21,11 @@ from crdt.awareness import Presence, encode_awareness, read_awareness
 from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.fold import fold
+from crdt.gate import Intake, split
+from crdt.index import Index
 from crdt.replica import Limits, Replica
 from crdt.session import Session
+from crdt.survey import Survey
 from crdt.update import parse_state_vector, parse_update
 from crdt.wire import read_messages, saved_message, sync_message
 from syncd.frames import FrameReader
@@ -38,7 +41,8 @@ KNOWN = ("load: Cannot apply update: block parent",)
 the update that holds it, and nobody else is harmed."""
 
 MODULES = ("crdt/varint.py", "crdt/update.py", "crdt/wire.py", "crdt/awareness.py", "crdt/session.py", "crdt/block.py",
-           "crdt/gate.py", "crdt/structs.py", "crdt/index.py", "syncd/frames.py")  # fmt: skip
+           "crdt/gate.py", "crdt/survey.py", "crdt/walk.py", "crdt/json_text.py", "crdt/long_text.py",
+           "crdt/structs.py", "crdt/index.py", "syncd/frames.py")  # fmt: skip
 
 
 @dataclass
@@ -79,10 +83,14 @@ def converse(data: bytes) -> None:
     replica = Replica(Limits(held_updates=3, held_bytes=400))
     replica.receive(update(section(1, 0, string("abc")), section(2, 0, string("x", (1, 1)))), None)
     replica.flush()
-    for may_write in (True, False):
-        session = Session(replica, Presence(100, 1), Stats(), "a", may_write=may_write, max_state_entries=50)
+    for may_write, large in ((True, 1 << 30), (True, 0), (False, 0), (False, 1 << 30)):
+        session = Session(
+            replica, Presence(100, 1), Stats(), "a", may_write=may_write, max_state_entries=50, large=large
+        )
         session.open()
         session.receive(data, 0.0)
+        while session.busy:
+            session.work(0.0, 2)
         while session.wants_more():
             replica.flush()
             session.pull()
@@ -91,8 +99,47 @@ def converse(data: bytes) -> None:
         session.pull()
 
 
+def survey(data: bytes) -> None:
+    """An update in steps: the same verdict as in one go."""
+    verdicts = []
+    for budget in (1, 7, 1 << 40):
+        try:
+            in_steps = Survey(data, 1000)
+            while not in_steps.step(budget):
+                pass
+            verdicts.append("")
+        except ProtocolError as error:
+            verdicts.append(error.rule)
+    try:
+        parse_update(data)
+        verdict = ""
+    except ProtocolError as error:
+        verdict = error.rule
+    if len(set(verdicts)) > 1 or bool(verdict) != bool(verdicts[0]):
+        raise AssertionError(f"{verdict!r} in one go, {verdicts} in steps")
+    if verdict:
+        raise ProtocolError(verdict, "in one go and in steps")
+
+
+def admit(data: bytes) -> None:
+    """An update through the gate in steps: ready and rest as in one go."""
+    index = Index()
+    index.clocks = {1: 3, 2: 1, 7: 5}
+    cut = split(data, index)
+    intake = Intake(data, None, index)
+    while not intake.step(1):
+        pass
+    if (None if intake.ready is None else intake.ready[0], intake.rest) != (cut.ready, cut.rest):
+        raise AssertionError("not the same in steps")
+    for part in (cut.ready, cut.rest):
+        if part is not None:
+            parse_update(part)
+
+
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "update": parse_update,
+    "survey": survey,
+    "gate": admit,
     "state vector": lambda data: parse_state_vector(data, 1000),
     "messages": read_messages,
     "awareness": read_awareness,
@@ -132,7 +179,7 @@ class Fuzzer:
         random = self.random
         if random.random() < 0.1:
             return noise(random)
-        if parser == "update":
+        if parser in ("update", "survey", "gate"):
             base = random.choice(self.real) if random.random() < 0.5 else random.choice(grammar_case(random))
         elif parser == "state vector":
             base = odd_state_vector(random)
