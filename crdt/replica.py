@@ -405,8 +405,11 @@ class Replica:
             raise ProtocolError("document-deletes", f"the document has {limits.max_deletes} ranges of deletes already")
         clocks = self.index.clocks
         if len(clocks) + len(update.ranges) > limits.max_clients:
-            fresh = sum(1 for client, _, _ in update.ranges if client not in clocks)
-            if len(clocks) + fresh > limits.max_clients:
+            clients = len(clocks)
+            for client, _, _ in update.ranges:
+                if client not in clocks:
+                    clients += 1
+            if clients > limits.max_clients:
                 raise ProtocolError("document-clients", f"more than {limits.max_clients} clients wrote to the document")
 
     def _accept(self, data: bytes, update: Update, source: object) -> None:

@@ -105,7 +105,10 @@ class Walk:
     def is_current(self) -> bool:
         """Whether nothing that would be applied has become known meanwhile."""
         clocks = self._index.clocks
-        return all(clocks.get(part.client, 0) == part.have for part in self.taken)
+        for part in self.taken:  # noqa: SIM110 - compiled, a generator takes three times as long
+            if clocks.get(part.client, 0) != part.have:
+                return False
+        return True
 
     def _start(self) -> None:
         self._started = True
