@@ -150,17 +150,20 @@ class Index:
         clocks: client id -> end clock; everything below it is known. This is the state vector.
         deletes: client id -> deleted clocks.
         delete_ranges: how many ranges there are in `deletes`.
+        version: rises with every update.
     """
 
-    __slots__ = ("clocks", "delete_ranges", "deletes")
+    __slots__ = ("clocks", "delete_ranges", "deletes", "version")
 
     def __init__(self) -> None:
         self.clocks: dict[int, int] = {}
         self.deletes: dict[int, RangeSet] = {}
         self.delete_ranges = 0
+        self.version = 0
 
     def add(self, update: Update) -> None:
         """Note an update that the gate admitted."""
+        self.version += 1
         clocks = self.clocks
         for client, _, end in update.ranges:
             if clocks.get(client, 0) < end:
@@ -193,6 +196,7 @@ class Index:
 
     def add_state(self, clocks: dict[int, int], deletes: bytes) -> None:
         """Note a whole block: its end clocks and its encoded delete set (trusted, so not validated again)."""
+        self.version += 1
         known = self.clocks
         for client, end in clocks.items():
             if known.get(client, 0) < end:

@@ -6,19 +6,23 @@ import pytest
 
 from crdt.index import Index
 from crdt.survey import Survey
+from crdt.update import parse_update
 from crdt.walk import Walk
 from tests.unit.crdt.build import any_item, gc, item, num, section, skip, string, update
 
 MANY = 1 << 40
 
 
-def walked(data: bytes, known: dict[int, int], budget: int = MANY) -> tuple[Walk, Survey, int]:
+def walked(data: bytes, known: dict[int, int] | Index, budget: int = MANY) -> tuple[Walk, Survey, int]:
     """A walk over an update, the survey before it, and the number of steps."""
     survey = Survey(data, MANY)
     while not survey.step(MANY):
         pass
-    index = Index()
-    index.clocks = known
+    if isinstance(known, Index):
+        index = known
+    else:
+        index = Index()
+        index.clocks = known
     walk = Walk(survey, index)
     steps = 1
     while not walk.step(budget):
@@ -70,10 +74,12 @@ def test_values_that_are_known_are_cut_off_in_steps() -> None:
 def test_it_is_not_current_when_what_it_took_has_become_known() -> None:
     data = update(section(1, 0, gc(2)), section(2, 0, gc(2)))
     known = {1: 0, 2: 2}
-    walk, _, _ = walked(data, known)
-    known[2] = known[3] = 9
+    index = Index()
+    index.clocks = known
+    walk, _, _ = walked(data, index)
+    index.add(parse_update(update(section(2, 2, gc(7)), section(3, 0, gc(9)))))
     assert walk.is_current()
-    known[1] = 1
+    index.add(parse_update(update(section(1, 0, gc(1)))))
     assert not walk.is_current()
 
 
