@@ -2,7 +2,8 @@
 
 A real node on a memory store, in one process and without sockets. One client sends a message of the worst shapes there
 are; a second one types in another room. For each shape: the longest turn of the event loop in milliseconds (that is how
-long everybody else waited), and the seconds until the message was dealt with, flushed and saved. Interpreted and, when `make compile` has been run, compiled; each shape in a process of its own.
+long everybody else waited), and the seconds until the message was dealt with, flushed and saved. Interpreted and, when
+`make compile` has been run, compiled; each shape in a process of its own.
 
 A shape is a list of preparing messages, which are not measured, and the message. The quadratic ones are small on
 purpose.

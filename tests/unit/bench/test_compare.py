@@ -43,7 +43,7 @@ def test_what_is_measured_is_not_measured_again_and_failures_are_kept(
             raise RuntimeError("first line\nit fell over")
         return Outcome({"p99": 1.0})
 
-    monkeypatch.setitem(compare.KINDS, "load", run)  # type: ignore[arg-type]
+    monkeypatch.setitem(compare.KINDS, "load", run)
     settings = _settings()
     found = results(tmp_path / "r.json", *settings.scenarios.values())
     comparison = Comparison(settings, found, Running(AT_THESE))

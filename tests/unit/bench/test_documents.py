@@ -1,6 +1,7 @@
 """Documents that scenarios open."""
 
 from pathlib import Path
+from typing import Any
 
 import pycrdt
 import pytest
@@ -18,11 +19,20 @@ def _text(*updates: bytes) -> str:
 
 
 def test_a_recorded_session_ends_with_its_text() -> None:
-    patches = [[0, 0, "world"], [0, 0, "hello "], [5, 6, ""], [5, 0, "!"], [0, 1, "J"], [6, 0, "?"], [1, 4, "a"]]
+    patches: list[tuple[int, int, str]]
+    patches = [
+        (0, 0, "world"),
+        (0, 0, "hello "),
+        (5, 6, ""),
+        (5, 0, "!"),
+        (0, 1, "J"),
+        (6, 0, "?"),
+        (1, 4, "a"),
+    ]
     text = ""
     for position, removed, inserted in patches:
         text = text[:position] + inserted + text[position + removed :]
-    one_each = [{"patches": [patch]} for patch in patches]
+    one_each: list[dict[str, Any]] = [{"patches": [patch]} for patch in patches]
     assert _text(replayed(one_each)) == text == "Ja!?"
     assert _text(replayed([{"patches": patches}])) == text
 
