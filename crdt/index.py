@@ -201,8 +201,18 @@ class Index:
         for client, end in clocks.items():
             if known.get(client, 0) < end:
                 known[client] = end
-        for client, start, end in UpdateReader(deletes).deletes():
-            self.add_delete(client, start, end)
+        reader = UpdateReader(deletes)
+        for _ in range(reader.count()):
+            ranges = self._of(reader.client())
+            before = len(ranges.starts)
+            for _ in range(reader.count()):
+                start, end = reader.delete_range()
+                if before or (ranges.ends and start <= ranges.ends[-1]):
+                    ranges.add(start, end)
+                else:  # the usual case: nothing was known, and the ranges ascend
+                    ranges.starts.append(start)
+                    ranges.ends.append(end)
+            self.delete_ranges += len(ranges.starts) - before
 
     def deleted(self, client: int, start: int, end: int) -> bool:
         """Whether all of [start, end) of `client` is known to be deleted."""

@@ -280,15 +280,33 @@ class Replica:
         """
         limits, self.limits = self.limits, _UNLIMITED
         try:
-            if len(data) < STEPPED:
-                self.receive(data, None)
-            else:
-                self._receive_in_steps(data, None, UNLIMITED)
+            self.receive(data, None)
         finally:
             self.limits = limits
         self.retry(UNLIMITED)
         if self.flush() is None:
             self.tail.append(Piece(EMPTY_UPDATE, Update()))
+
+    def begin_load(self, data: bytes) -> Intake:
+        """Take over one stored update in steps: `advance_load` until it says True. For those of `STEPPED` bytes."""
+        return Intake(data, None, self.index, UNLIMITED, BATCH)
+
+    def advance_load(self, intake: Intake, budget: int) -> bool:
+        """One step; whether it was the last. The update may get any number of tail numbers.
+
+        Raises:
+            ProtocolError: when the update is not valid: then the store is damaged.
+        """
+        if intake.finished and intake.ready is None:
+            self.retry(budget)
+        else:
+            limits, self.limits = self.limits, _UNLIMITED
+            try:
+                self.advance(intake, budget)
+            finally:
+                self.limits = limits
+        self.flush()
+        return intake.finished and intake.ready is None and not self.stirred
 
     def check_loaded(self) -> None:
         """Check that the stored state is whole.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from crdt.awareness import Presence
 from crdt.block import Block
+from crdt.gate import STEPPED
 from crdt.ids import RoomId
 from crdt.merge import is_heavy, join
 from crdt.replica import Limits, Replica
@@ -38,6 +39,9 @@ RECORD_BYTES: Final = 1 << 20
 
 RETRY_STEP: Final = 1_000
 """Structs of held updates that are looked at between two looks at the clock."""
+
+LOAD_STEP: Final = 1_000
+"""Structs of a stored update that are read between two looks at the clock."""
 
 LOAD_SLICE: Final = 0.005
 """Seconds of reading a log after which the loop gets its turn."""
@@ -189,17 +193,25 @@ class Room:
         self._blocks = [(block, Block.from_bytes(block.data)) for block in stored.blocks]
         self.replica.load_blocks([block for _, block in self._blocks])
         self._drop_block_bytes()
+        replica = self.replica
         yielded = time.monotonic()
-        for number, update in enumerate(stored.updates, start=1):
-            self.replica.load_update(update.data)
-            self._marks.append((number, update.position))
+        for update in stored.updates:
+            if len(update.data) < STEPPED:
+                replica.load_update(update.data)
+            else:
+                intake = replica.begin_load(update.data)
+                while not replica.advance_load(intake, LOAD_STEP):
+                    if time.monotonic() - yielded > LOAD_SLICE:
+                        await asyncio.sleep(0)
+                        yielded = time.monotonic()
+            self._marks.append((replica.tail.end, update.position))
             if time.monotonic() - yielded > LOAD_SLICE:
                 await asyncio.sleep(0)
                 yielded = time.monotonic()
-        self.replica.check_loaded()
+        replica.check_loaded()
         self.position = stored.updates[-1].position if stored.updates else stored.covered
         self.records = len(stored.updates)
-        self.saved = self.replica.tail.end
+        self.saved = replica.tail.end
         self.loaded = True
 
     def _drop_block_bytes(self) -> None:

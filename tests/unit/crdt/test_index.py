@@ -124,3 +124,20 @@ def test_ranges_are_counted() -> None:
     index.add(parse_update(update(deletes={1: [(0, 300)], 2: [(3, 1), (8, 1)]})))
     index.add_state({}, b"\x01\x02\x01\x05\x01")
     assert index.delete_ranges == sum(len(ranges) for ranges in index.deletes.values()) == 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_state_of_blocks_one_after_the_other(seed: int) -> None:
+    random = Random(seed)
+    for _ in range(100):
+        index = Index()
+        every: Ranges = []
+        for _ in range(random.randint(1, 3)):
+            some = [
+                (start, start + random.randint(1, 3)) for start in random.choices(range(60), k=random.randint(1, 9))
+            ]
+            written = coalesce(list(some)) if random.random() < 0.7 else some
+            index.add_state({7: 60}, encode_deletes({7: written}))
+            every += some
+        assert index.deletes[7].pairs() == coalesce(every)
+        assert index.delete_ranges == len(index.deletes[7])

@@ -12,7 +12,7 @@ from pycrdt import Doc, Text
 from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.fold import fold
-from crdt.gate import Intake
+from crdt.gate import BATCH, Intake
 from crdt.merge import HEAVY
 from crdt.replica import SETTLED, Limits, Outcome, Replica
 from crdt.structs import Parts
@@ -521,3 +521,33 @@ def test_what_waited_and_has_no_room_in_the_document_is_forgotten() -> None:
     assert replica.receive(update(section(1, 1, gc(1))), YOU) is Outcome.ACCEPTED
     assert replica.index.clocks == {1: 2, 3: 1}
     assert (replica.held, replica.held_size) == ([], 0)
+
+
+@pytest.mark.parametrize("budget", [1, 50, 1 << 40])
+def test_stored_updates_in_steps(budget: int) -> None:
+    """Early ones and such as hold nothing new among them; what lies beyond the limits too."""
+    _, typist = stored(["ab", "cd", "ef"])
+    many = update(section(9, 0, gc(2 * BATCH + 99)), deletes={9: [(2 * at, 1) for at in range(BATCH + 9)]})
+    updates = [typist.sent[1], many, typist.sent[0], typist.sent[0], typist.sent[2]]
+    replica = Replica(Limits(max_bytes=1, max_update=1, max_clients=0, held_updates=0, max_deletes=1))
+    ends = []
+    for data in updates:
+        intake = replica.begin_load(data)
+        while not replica.advance_load(intake, max(budget, len(data) // 50)):
+            pass
+        ends.append(replica.tail.end)
+    replica.check_loaded()
+    assert ends == [0, 2, 3, 3, 4]
+    assert seen(*synced(replica)[2:]) == "abcdef"
+    whole = Replica()
+    whole.load([], updates)
+    assert replica.index.clocks == whole.index.clocks
+    assert replica.index.encode_deletes() == whole.index.encode_deletes()
+    assert replica.held_size == 0
+
+
+def test_stored_bytes_that_are_no_update_are_noticed_in_steps() -> None:
+    replica = Replica()
+    intake = replica.begin_load(b"\x01\x01\x01\x00\x00\x00\x00")
+    with pytest.raises(ProtocolError, match="length"):
+        replica.advance_load(intake, 9)

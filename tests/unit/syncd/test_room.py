@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from crdt.fold import fold
@@ -9,7 +11,7 @@ from crdt.ids import RoomId
 from crdt.merge import HEAVY
 from crdt.update import parse_update
 from crdt.wire import STEP2, sync_message
-from persistence.api import EMPTY_ROOM, StoredBlock
+from persistence.api import EMPTY_ROOM, Record, StoredBlock
 from persistence.memory import MemoryStore
 from syncd.connection import KEEPALIVE
 from syncd.room import Pace, _records
@@ -22,6 +24,30 @@ async def opened(pace: Pace = SLOW) -> Rig:
     rig = Rig(pace)
     await rig.load()
     return rig
+
+
+async def test_a_large_stored_update_is_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncd.room.LOAD_SLICE", 0.0)
+    store = MemoryStore()
+    rig = Rig()
+    large = update(section(1, 0, *[gc(1)] * 30_000))
+    small = update(section(1, 30_000, gc(1)))
+    await store.append([Record(rig.room.name, data, "ann", 0) for data in (small, large, small)])
+    loading = asyncio.create_task(rig.load(await store.load(rig.room.name)))
+    turns = 0
+    while not loading.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await loading
+    assert turns > 20
+    assert rig.room.replica.index.clocks == {1: 30_001}
+    assert rig.room.saved == rig.room.replica.tail.end
+    await rig.save(store)
+    covered = await store.load(rig.room.name)
+    block = fold([], [stored.data for stored in covered.updates])
+    rig.room.rebase(StoredBlock(1, 3, block))
+    assert rig.room.replica.tail.items == []
+    assert rig.room.records == 0
 
 
 async def test_the_first_update_after_a_quiet_time_goes_out_at_once() -> None:
