@@ -27,7 +27,7 @@ from bench.scenarios import idle, load, opening
 from bench.scenarios.context import Context
 from bench.scenarios.running import NAME as TARGETS
 from bench.scenarios.running import Running
-from bench.scenarios.settings import Scenario, Settings, load_settings
+from bench.scenarios.settings import Scenario, Settings, load_settings, settings_of
 from bench.servers import catalogue
 from bench.servers.api import Server, Unavailable
 
@@ -92,9 +92,7 @@ class Comparison:
     def _make(self, scenario: Scenario, name: str) -> Server:
         if name == TARGETS and self._running is not None:
             return self._running
-        own = "syncd" if name.startswith("syncd") else name
-        settings = scenario.settings.get(name, scenario.settings.get(own, {}))
-        return catalogue.make(name, persistent=scenario.kind == "open", settings=settings)
+        return catalogue.make(name, persistent=scenario.kind == "open", settings=settings_of(scenario, name))
 
     def _run(self, scenario: Scenario, server: Server) -> Outcome:
         addresses = self._running.addresses if self._running is not None and server is self._running else ()

@@ -78,6 +78,9 @@ def presence_figures(result: Mapping[str, Any]) -> dict[str, float]:
     cost = per_million(result["server_cpu"], states)
     if cost is not None:
         found["cpu_per_million"] = cost
+    sent = presence["sent"] * (result["config"].get("clients", 1) - 1)
+    if sent:
+        found["delivered"] = states / sent
     return found | {"deliveries": states} | {k: v for k, v in _times(presence["latency_ms"]).items() if v is not None}
 
 

@@ -10,11 +10,10 @@ from typing import Any, Final
 from bench.outcome import MARKS
 from bench.plots import draw, unavailable
 from bench.results import Results
-from bench.scenarios.settings import Prediction, Scenario
+from bench.scenarios.settings import COMPILED, Prediction, Scenario, settings_of
 from bench.tables import COMPARED, DASH, number, scenario_table, table, written
 from bench.verdicts import Judged, judged
 
-COMPILED: Final = "-compiled"
 SUMMARIZED: Final = ("load", "presence")
 NOT_MEASURED: Final = (
     "Networks: everything runs on one machine over loopback. A real link adds its own delay to every server alike, and "
@@ -59,10 +58,13 @@ def write_report(results: Results) -> list[Path]:
 
 
 def own_servers(results: Results) -> list[str]:
-    """Our own server, as it comes and compiled; those that have a run."""
+    """Our own server, from source and compiled; those that have a run, the one with more scenarios first."""
     subject = results.data["subject"]
-    measured = {run["server"] for run in results.data["runs"]}
-    return [name for name in (subject, subject + COMPILED) if name in measured]
+    scenarios = {
+        name: {run["scenario"] for run in results.data["runs"] if run["server"] == name}
+        for name in (subject, subject + COMPILED)
+    }
+    return sorted((name for name in scenarios if scenarios[name]), key=lambda name: -len(scenarios[name]))
 
 
 def report(results: Results, plots: Mapping[str, Path], folder: Path) -> list[str]:
@@ -185,9 +187,10 @@ def _notes(results: Results, scenario: Scenario) -> list[str]:
             found.setdefault(server, []).extend(run["notes"])
     lines = [f"- {server}: {note}" for server, notes in found.items() for note in dict.fromkeys(notes)]
     lines += [f"- {server}: no figures: {reason}" for server, reason in results.failures(scenario.name).items()]
-    own = {server: values for server, values in scenario.settings.items() if server in results.servers(scenario.name)}
     lines += [
-        f"- {server} ran with {', '.join(f'{k}={v}' for k, v in values.items())}" for server, values in own.items()
+        f"- {server} ran with {', '.join(f'{name}={value}' for name, value in values.items())}"
+        for server in results.servers(scenario.name)
+        if (values := settings_of(scenario, server))
     ]
     return lines
 

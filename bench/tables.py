@@ -70,6 +70,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
     ),
     "presence": (
         Column("deliveries", "states received"),
+        Column("delivered", "of those sent", percent),
         Column("cpu_per_million", "CPU s per million"),
         Column("p50", "p50 ms"),
         Column("p99", "p99 ms"),

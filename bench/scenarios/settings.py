@@ -11,6 +11,8 @@ from typing import Any, Final
 
 DEFAULT: Final = Path(__file__).parents[1] / "settings.toml"
 KINDS: Final = ("load", "presence", "idle", "open", "join", "ramp")
+COMPILED: Final = "-compiled"
+"""What the name of our own server ends in when it runs as machine code."""
 KNOWN: Final = frozenset({"kind", "question", "servers", "load", "settings", "predict", "quick"})
 
 
@@ -57,6 +59,11 @@ class Scenario:
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+
+
+def settings_of(scenario: Scenario, server: str) -> Mapping[str, str]:
+    """The variables a server runs with in a scenario: its own, or those of the uncompiled one."""
+    return scenario.settings.get(server, scenario.settings.get(server.removesuffix(COMPILED), {}))
 
 
 @dataclass(frozen=True, slots=True)
