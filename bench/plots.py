@@ -157,6 +157,7 @@ def _draw_panel(axes: Any, panel: Panel) -> dict[str, Any]:
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(_plain())
+        axis.set_minor_formatter(_plain(digits="25"))
     handles = {}
     for server, points in by_server.items():
         shown = [(x, y) for x, y in points if x > 0 and y > 0]
@@ -167,10 +168,12 @@ def _draw_panel(axes: Any, panel: Panel) -> dict[str, Any]:
     return handles
 
 
-def _plain() -> Callable[[float, int], str]:
-    """Tick labels without powers of ten: 0.1, 10, 20k."""
+def _plain(digits: str = "123456789") -> Callable[[float, int], str]:
+    """Tick labels without powers of ten: 0.1, 10, 20k; only those that begin with one of the digits."""
 
     def label(value: float, _: int) -> str:
+        if f"{value:e}"[0] not in digits:
+            return ""
         if value >= 1e6:
             return f"{value / 1e6:g}M"
         return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
