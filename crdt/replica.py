@@ -28,10 +28,6 @@ LARGE: Final = 16 * 1024
 """Bytes from which an update of the tail is sent as it is instead of being merged with its neighbours."""
 
 
-RETRY: Final = 16 * 1024
-"""Structs of held updates that are looked at again together with the update they waited for; more wait for `retry`."""
-
-
 SETTLED: Final = 64 * 1024
 """Bytes from which an update of the tail is not merged any further."""
 
@@ -232,6 +228,7 @@ class Replica:
         "_full_version",
         "_look_again",
         "_look_at",
+        "_looking",
         "_released",
         "base_size",
         "base_version",
@@ -249,8 +246,9 @@ class Replica:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = Limits() if limits is None else limits
         self._released: tuple[Held, Intake] | None = None  # the held update that is being looked at
-        self._look_at = 0  # its place
-        self._look_again = False
+        self._looking = False  # a round through `held` is under way
+        self._look_at = 0  # where it is
+        self._look_again = False  # another one must follow
         self.base_size = 0
         self.blocks: tuple[Block, ...] = ()
         self.tail = Tail()
@@ -283,7 +281,6 @@ class Replica:
             self.receive(data, None)
         finally:
             self.limits = limits
-        self.retry(UNLIMITED)
         if self.flush() is None:
             self.tail.append(Piece(EMPTY_UPDATE, Update()))
 
@@ -297,14 +294,14 @@ class Replica:
         Raises:
             ProtocolError: when the update is not valid: then the store is damaged.
         """
-        if intake.finished and intake.ready is None:
-            self.retry(budget)
-        else:
-            limits, self.limits = self.limits, _UNLIMITED
-            try:
+        limits, self.limits = self.limits, _UNLIMITED
+        try:
+            if intake.finished and intake.ready is None:
+                self.retry(budget)
+            else:
                 self.advance(intake, budget)
-            finally:
-                self.limits = limits
+        finally:
+            self.limits = limits
         self.flush()
         return intake.finished and intake.ready is None and not self.stirred
 
@@ -341,12 +338,13 @@ class Replica:
 
     # -- receiving
 
-    def receive(self, data: bytes, source: object) -> Outcome:
+    def receive(self, data: bytes, source: object, patience: int = UNLIMITED) -> Outcome:
         """Take one update of a client.
 
         Args:
             data: update v1 as it came.
             source: who sent it; handed back beside it in `pending`.
+            patience: structs of what was held back that may be looked at now; the rest is left to `retry`.
 
         Raises:
             ProtocolError: when the update breaks a rule; nothing has changed then.
@@ -354,17 +352,17 @@ class Replica:
         if len(data) > self.limits.max_update:
             raise ProtocolError("update-size", f"an update is larger than {self.limits.max_update} bytes")
         if len(data) >= STEPPED:
-            return self._receive_in_steps(data, source, BATCH)
+            return self._receive_in_steps(data, source, patience)
         update = parse_update(data)
         verdict = judge(update, self.index)
         if verdict is Verdict.KNOWN:
             return Outcome.KNOWN
         self._check_room_for(len(data), update)
         if verdict is not Verdict.READY or update.has_empty:
-            return self._receive_in_steps(data, source, BATCH)
+            return self._receive_in_steps(data, source, patience)
         self._accept(data, update, source)
         if self.held:
-            self._look_at_held(RETRY)
+            self._look_at_held(patience)
         return Outcome.ACCEPTED
 
     def begin(self, data: bytes, source: object) -> Intake:
@@ -377,11 +375,12 @@ class Replica:
             raise ProtocolError("update-size", f"an update is larger than {self.limits.max_update} bytes")
         return Intake(data, source, self.index, self.limits.max_clients, BATCH)
 
-    def advance(self, intake: Intake, budget: int) -> Outcome | None:
+    def advance(self, intake: Intake, budget: int, patience: int = 0) -> Outcome | None:
         """One step of an intake; its outcome after the last.
 
         Args:
             budget: structs or delete ranges, roughly.
+            patience: as for `receive`.
 
         Raises:
             ProtocolError: when the update breaks a rule; nothing has changed then, unless the rule is a limit of the
@@ -402,15 +401,15 @@ class Replica:
         if not intake.finished:
             return None
         if self.held:
-            self._look_at_held(RETRY)
+            self._look_at_held(patience)
         if intake.rest is not None and self.holds_from(intake.source):
             return Outcome.HELD
         return Outcome.ACCEPTED if intake.handed or intake.rest is not None else Outcome.KNOWN
 
-    def _receive_in_steps(self, data: bytes, source: object, batch: int) -> Outcome:
-        intake = Intake(data, source, self.index, self.limits.max_clients, batch)
+    def _receive_in_steps(self, data: bytes, source: object, patience: int) -> Outcome:
+        intake = Intake(data, source, self.index, self.limits.max_clients, BATCH)
         while True:
-            outcome = self.advance(intake, UNLIMITED)
+            outcome = self.advance(intake, UNLIMITED, patience)
             if outcome is not None:
                 return outcome
 
@@ -461,20 +460,20 @@ class Replica:
         self.held = [held for held in self.held if held.senders]
         self.held_size = sum(len(held.data) for held in self.held)
         self._look_again = self.stirred
+        self._looking = False
         self._released = None
-        self._look_at = 0
 
     def leave(self, source: object) -> None:
         """A sender is gone. What it sent too early stays as long as there is room for it."""
         for held in self.held:
             held.senders = [sender for sender in held.senders if sender is not source]
 
-    def _look_at_held(self, budget: int) -> None:
-        """Something was accepted: what waited for it may be complete. Whoever is at it already will see."""
+    def _look_at_held(self, patience: int) -> None:
+        """Something was accepted: what waited for it may be complete. Unless somebody is at it, look at once."""
         already = self.stirred
         self._look_again = True
-        if not already:
-            self.retry(budget)
+        if not already or patience == UNLIMITED:
+            self.retry(patience)
 
     def retry(self, budget: int) -> bool:
         """Admit what waited for what has been accepted; whether nothing is left to be looked at (see `stirred`).
@@ -496,24 +495,26 @@ class Replica:
     @property
     def stirred(self) -> bool:
         """Whether what is held back may hold something that is complete by now; `retry` finds out."""
-        return self._look_again or self._released is not None
+        return self._look_again or self._looking
 
     def _next_released(self) -> bool:
         """Find an update that no longer waits for what it has waited for, until a whole round has found none."""
         clocks = self.index.clocks
-        while True:
-            if self._look_at >= len(self.held):
-                self._look_at = 0
-                if not self._look_again or not self.held:
-                    self._look_again = False
-                    return False
+        while self._looking or (self._look_again and self.held):
+            if not self._looking:
+                self._looking = True
                 self._look_again = False
-            held = self.held[self._look_at]
-            client, clock = held.waits_for
-            if clocks.get(client, 0) > clock:
-                self._released = (held, Intake(held.data, held.source, self.index, self.limits.max_clients, BATCH))
-                return True
-            self._look_at += 1
+                self._look_at = 0
+            while self._look_at < len(self.held):
+                held = self.held[self._look_at]
+                client, clock = held.waits_for
+                if clocks.get(client, 0) > clock:
+                    self._released = (held, Intake(held.data, held.source, self.index, self.limits.max_clients, BATCH))
+                    return True
+                self._look_at += 1
+            self._looking = False
+        self._look_again = False
+        return False
 
     def _advance_held(self, held: Held, intake: Intake, budget: int) -> bool:
         """One step; whether more must follow."""

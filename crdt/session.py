@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from crdt.awareness import Presence, encode_awareness
 from crdt.block import Block
@@ -31,6 +31,9 @@ from crdt.wire import (
     saved_message,
     sync_message,
 )
+
+PATIENCE: Final = 16 * 1024
+"""Structs of what was held back that are looked at together with the update that it waited for."""
 
 
 class Counters(Protocol):
@@ -292,7 +295,7 @@ class Session:
             return
         self.counters.updates_in += 1
         if self.may_write:
-            self._taken(self.replica.receive(data, self), sub)
+            self._taken(self.replica.receive(data, self, PATIENCE), sub)
         elif not self.replica.is_known(data):
             self._refuse_write()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdt.index import coalesce, encode_deletes
+from crdt.index import coalesce
 from crdt.update import ANY, DELETED, GC, HAS_ORIGIN, HAS_RIGHT, NONE, SKIP, STRING, UpdateReader
 from crdt.varint import write_bytes, write_uint
 
@@ -139,38 +139,3 @@ def cut_front(data: bytes, client: int, struct: Struct, offset: int) -> bytes:
         reader.begin_values(offset)
         out += data[reader.pos : struct.end]
     return bytes(out)
-
-
-def select(
-    parts: Parts,
-    chosen: dict[int, list[Struct]],
-    deletes: dict[int, list[tuple[int, int]]],
-    known: dict[int, int],
-) -> bytes:
-    """Write an update of the chosen structs and deletes; holes between chosen structs become Skip structs.
-
-    Of a client's first struct, the clocks below `known` are cut off, so that updates never share part of a struct.
-    """
-    sections: list[Section] = []
-    view = memoryview(parts.data)
-    for client, structs in chosen.items():
-        if not structs:
-            continue
-        first = structs[0]
-        offset = max(known.get(client, 0) - first.clock, 0)
-        section = Section(client, first.clock + offset)
-        clock = section.clock
-        for struct in structs:
-            if struct.clock > clock:
-                hole = bytearray((SKIP,))
-                write_uint(hole, struct.clock - clock)
-                section.pieces.append(bytes(hole))
-                section.count += 1
-            if struct is first and offset:
-                section.pieces.append(cut_front(parts.data, client, struct, offset))
-            else:
-                section.pieces.append(view[struct.start : struct.end])
-            section.count += 1
-            clock = struct.clock + struct.length
-        sections.append(section)
-    return write_update(sections, encode_deletes(deletes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdt.structs import Parts, Section, select, write_update, write_with_bodies
+from crdt.structs import Parts, Section, cut_front, write_update, write_with_bodies
 from crdt.update import parse_update
 from tests.unit.crdt.build import any_item, gc, section, skip, string, update
 
@@ -37,20 +37,6 @@ def test_empty_strings_are_left_out() -> None:
     assert parts.sections[2] == []
 
 
-def test_selecting_everything_changes_no_struct() -> None:
-    parts = Parts(MIXED)
-    again = select(parts, parts.sections, parts.deletes, {})
-    assert again[: again.index(b"\x02", len(again) - 14)] == MIXED[: again.index(b"\x02", len(again) - 14)]
-    assert parse_update(again).ranges == parse_update(MIXED).ranges
-    assert Parts(again).deletes == parts.deletes
-
-
-def test_a_hole_between_chosen_structs_becomes_a_skip() -> None:
-    parts = Parts(update(section(1, 0, string("ab"), gc(300), string("c", (1, 0)))))
-    chosen = select(parts, {1: [parts.sections[1][0], parts.sections[1][2]], 2: []}, {}, {})
-    assert chosen == update(section(1, 0, string("ab"), skip(300), string("c", (1, 0))))
-
-
 def test_what_is_known_of_a_struct_is_cut_off() -> None:
     """As Yjs writes the rest of an item: what was cut off is its left origin, half a character becomes U+FFFD."""
     cases = [
@@ -64,8 +50,7 @@ def test_what_is_known_of_a_struct_is_cut_off() -> None:
     ]
     for struct, offset, rest in cases:
         parts = Parts(update(section(7, 0, gc(4)), section(8, 0, gc(5)), section(1, 10, struct)))
-        chosen = select(parts, {1: parts.sections[1]}, {}, {1: 10 + offset})
-        assert chosen == update(section(1, 10 + offset, rest)), struct
+        assert cut_front(parts.data, 1, parts.sections[1][0], offset) == rest, struct
 
 
 def test_written_sections_say_where_their_structs_stand() -> None:
