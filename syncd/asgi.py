@@ -265,7 +265,8 @@ class AsgiLink:
 
     def pause_reading(self) -> None:
         """Ask the server for no more messages."""
-        self._reading.clear()
+        if self.code is None:
+            self._reading.clear()
 
     def resume_reading(self) -> None:
         """Ask again."""

@@ -340,6 +340,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # closing
 
     def _send_close(self, code: int, reason: str) -> None:
+        self.resume_reading()  # to see the answer
         self._leave_open(_CLOSING)
         self._sent_code = code
         self._transport.write(close_frame(code, reason))

@@ -128,6 +128,24 @@ async def test_an_error_in_connect() -> None:
         assert (await close_of(client))[1] == 1011
 
 
+async def test_a_peer_that_is_not_read_waits_and_loses_nothing() -> None:
+    node = RecordingNode()
+    async with mounted(node) as url, connect(f"{url}/x") as client:
+        connection = await node.connection()
+        connection.link.pause_reading()
+        for number in range(20):
+            await client.send(bytes((number,)))
+        await asyncio.sleep(0.05)
+        assert len(connection.messages) <= 1, "what the server had been asked for before"
+        connection.link.resume_reading()
+        await until(lambda: len(connection.messages) == 20)
+        connection.link.pause_reading()
+        connection.link.close(1012, "restart")
+        connection.link.pause_reading()
+        assert (await close_of(client))[1] == 1012
+    await until(lambda: node.ends() == [(1012, True)])
+
+
 async def test_a_delayed_close_after_what_was_sent() -> None:
     node = RecordingNode()
     async with mounted(node) as url, connect(f"{url}/x") as client:

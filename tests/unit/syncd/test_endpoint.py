@@ -265,6 +265,33 @@ async def test_pings_are_answered_and_pongs_reported() -> None:
         assert await client.frame() == (PING, b"")
 
 
+async def test_a_peer_that_is_not_read_waits_and_loses_nothing() -> None:
+    async with serving(limits=SMALL) as rig, await RawClient.open(rig.port, "/ws/a") as client:
+        connection = await rig.node.connection()
+        connection.link.resume_reading()
+        connection.link.pause_reading()
+        messages = [os.urandom(60_000) for _ in range(20)]
+        client.send(b"".join(client_frame(BINARY, message) for message in messages))
+        await asyncio.sleep(0.05)
+        assert connection.messages == []
+        connection.link.resume_reading()
+        await until(lambda: len(connection.messages) == 20)
+        assert connection.messages == messages
+
+
+async def test_who_is_closed_while_not_being_read_may_answer() -> None:
+    async with serving() as rig, await RawClient.open(rig.port, "/ws/a") as client:
+        connection = await rig.node.connection()
+        connection.link.pause_reading()
+        connection.link.close(1012, "restart")
+        assert await client.frame() == (CLOSE, close_payload(1012, b"restart"))
+        connection.link.pause_reading()
+        client.send(client_frame(CLOSE, close_payload(1012)))
+        await until(lambda: connection.end == (1012, True))
+        connection.link.pause_reading()
+        connection.link.resume_reading()
+
+
 VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "unmasked": (client_frame(BINARY, b"x", masked=False), 1002),
     "rsv1": (header(0xC2, 1) + b"x", 1002),
