@@ -29,6 +29,7 @@ MODULES = {
         "fold",
         "wire",
         "awareness",
+        "tail",
         "session",
         "replica",
     ),

@@ -14,8 +14,9 @@ from crdt.errors import ProtocolError
 from crdt.fold import fold
 from crdt.gate import BATCH, Intake
 from crdt.merge import HEAVY
-from crdt.replica import SETTLED, Limits, Outcome, Replica
+from crdt.replica import Limits, Outcome, Replica
 from crdt.structs import Parts
+from crdt.tail import SETTLED
 from crdt.update import parse_state_vector, parse_update
 from tests.unit.crdt.build import author, content, erased, gc, section, seen, state_vector, string, typed, update
 
