@@ -14,7 +14,6 @@ from syncd.close_codes import CloseCode, close_code_for
 from syncd.frames import frame
 from syncd.link import Link
 from syncd.metrics import Stats
-from syncd.turns import TURN
 
 if TYPE_CHECKING:
     from syncd.room import Room
@@ -305,7 +304,7 @@ class Connection:
         """The message takes long, or may: begin at once if nobody else waits for a turn, and go on in turns."""
         room = self.room
         room.working.add(self)
-        if not room.turns.idle or self.turn(time.monotonic() + TURN):
+        if not room.turns.idle or self.turn(time.monotonic() + room.turns.length):
             self._hold_reading(session)
             room.turns.add(self)
 

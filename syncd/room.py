@@ -43,9 +43,6 @@ RETRY_STEP: Final = 1_000
 LOAD_STEP: Final = 1_000
 """Structs of a stored update that are read between two looks at the clock."""
 
-LOAD_SLICE: Final = 0.005
-"""Seconds of reading a log after which the loop gets its turn."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -201,11 +198,11 @@ class Room:
             else:
                 intake = replica.begin_load(update.data)
                 while not replica.advance_load(intake, LOAD_STEP):
-                    if time.monotonic() - yielded > LOAD_SLICE:
+                    if time.monotonic() - yielded > self.turns.length:
                         await asyncio.sleep(0)
                         yielded = time.monotonic()
             self._marks.append((replica.tail.end, update.position))
-            if time.monotonic() - yielded > LOAD_SLICE:
+            if time.monotonic() - yielded > self.turns.length:
                 await asyncio.sleep(0)
                 yielded = time.monotonic()
         replica.check_loaded()

@@ -22,9 +22,14 @@ class Work(Protocol):
 
 
 class Turns:
-    """Gives those who have work their turns, one after the other."""
+    """Gives those who have work their turns, one after the other.
 
-    def __init__(self) -> None:
+    Attributes:
+        length: seconds of a turn.
+    """
+
+    def __init__(self, length: float = TURN) -> None:
+        self.length = length
         self._queue: deque[Work] = deque()
         self._handle: asyncio.Handle | None = None
         self._idle = asyncio.Event()
@@ -46,7 +51,7 @@ class Turns:
         self._handle = None
         work = self._queue.popleft()
         try:
-            if work.turn(time.monotonic() + TURN):
+            if work.turn(time.monotonic() + self.length):
                 self._queue.append(work)
         except Exception:
             logger.exception("unexpected error in the work of %r", work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from crdt.replica import Limits
 from crdt.wire import MAX_MESSAGES, STEP1, UPDATE, sync_message
 from syncd.close_codes import CloseCode
 from syncd.connection import EARLY_BYTES, MAX_BARRIERS, REFUSAL_DELAY, WAITING_BYTES, Connection
+from syncd.metrics import Stats
 from tests.unit.crdt.build import gc, section, string, update
 from tests.unit.syncd.room_rig import Client, FakeStore, Rig
 
@@ -268,11 +270,11 @@ def large(number: int, structs: int = 40_000) -> bytes:
     return sync_message(UPDATE, update(section(number, 0, *[gc(1)] * structs)))
 
 
-@pytest.fixture
-def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turns of one step."""
-    monkeypatch.setattr("syncd.turns.TURN", 0.0)
-    monkeypatch.setattr("syncd.connection.TURN", 0.0)
+async def opened_for_long() -> Rig:
+    """An empty room, loaded, with turns of one step."""
+    rig = await opened()
+    rig.room.turns.length = 0.0
+    return rig
 
 
 async def finished(client: Client) -> int:
@@ -284,10 +286,9 @@ async def finished(client: Client) -> int:
     return turns
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_others_are_served_while_a_large_message_is_dealt_with() -> None:
     """Their messages are dealt with between two turns, in the same room and in its order; nobody waits for the end."""
-    rig = await opened()
+    rig = await opened_for_long()
     sender, writer, reader = rig.enter(), rig.enter(), rig.enter()
     sender.send(large(9))
     served = 0
@@ -305,10 +306,9 @@ async def test_others_are_served_while_a_large_message_is_dealt_with() -> None:
     assert reader.read() == "x" * served
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_a_large_update_is_flushed_alone() -> None:
     """Merging it with what others typed meanwhile would take long; and it is a record of its own in the log."""
-    rig = await opened()
+    rig = await opened_for_long()
     sender, writer, reader = rig.enter(), rig.enter(), rig.enter()
     ranges = [(2 * at, 1) for at in range(10_000)]
     message = sync_message(UPDATE, update(section(9, 0, gc(30_000)), deletes={9: ranges}))
@@ -321,9 +321,8 @@ async def test_a_large_update_is_flushed_alone() -> None:
     assert any(message.endswith(data) and len(data) > 10_000 for data, _ in taken)
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_one_turn_at_a_time_however_many_have_large_messages() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     senders = [rig.enter() for _ in range(5)]
     for number, sender in enumerate(senders):
         sender.send(large(number + 1))
@@ -338,9 +337,8 @@ async def test_one_turn_at_a_time_however_many_have_large_messages() -> None:
     assert rig.room.replica.index.clocks == dict.fromkeys(range(1, 6), 40_000)
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_what_the_sender_sends_meanwhile_is_done_behind_it() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     sender, reader = rig.enter(), rig.enter()
     sender.send(large(9))
     sender.type("behind")
@@ -354,9 +352,8 @@ async def test_what_the_sender_sends_meanwhile_is_done_behind_it() -> None:
     assert "saved 1" in sender.kinds()
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_the_socket_is_not_read_while_much_waits() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     sender = rig.enter()
     sender.send(large(9))
     reading = [sender.link.reading]
@@ -367,9 +364,8 @@ async def test_the_socket_is_not_read_while_much_waits() -> None:
     assert sender.link.closes, "it was no update"
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_what_arrived_before_its_sender_went_counts() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     sender, reader = rig.enter(), rig.enter()
     sender.send(large(9))
     sender.type("last words")
@@ -389,9 +385,8 @@ async def test_what_arrived_before_its_sender_went_counts() -> None:
     assert [held.senders for held in rig.room.replica.held] == [[]]
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_who_is_thrown_out_has_nothing_left_to_do() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     sender = rig.enter()
     sender.send(large(9))
     of(sender).refuse(CloseCode.TOO_FAST, "too many messages")
@@ -400,9 +395,8 @@ async def test_who_is_thrown_out_has_nothing_left_to_do() -> None:
     assert len(rig.gone) == 1
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_bad_bytes_at_the_end_of_a_large_message() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     sender = rig.enter()
     sender.send(sync_message(UPDATE, update(section(9, 0, *[gc(1)] * 40_000)) + b"\x00"))
     sender.send(large(10))
@@ -412,28 +406,30 @@ async def test_bad_bytes_at_the_end_of_a_large_message() -> None:
     assert rig.room.replica.index.clocks == {}
 
 
-@pytest.mark.usefixtures("short_turns")
-async def test_an_error_of_ours_ends_the_connection_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = await opened()
+class Broken(Stats):
+    """Counters of which one is broken."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "updates_in":
+            raise RuntimeError("planted")
+        return super().__getattribute__(name)
+
+
+async def test_an_error_of_ours_ends_the_connection_and_no_other() -> None:
+    rig = await opened_for_long()
     sender, writer = rig.enter(), rig.enter()
-    sender.send(large(9))
-
-    def broken(intake: object, budget: int) -> None:
-        raise RuntimeError("planted")
-
     session = of(sender).session
     assert session is not None
-    monkeypatch.setattr("crdt.session.Session.work", broken)
+    session.counters = Broken()
+    sender.send(large(9))
     await finished(sender)
-    monkeypatch.undo()
     assert [close[0] for close in sender.link.closes] == [CloseCode.INTERNAL_ERROR]
     writer.type("x")
     assert rig.enter().read() == "x"
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_what_waited_is_looked_at_in_turns() -> None:
-    rig = await opened()
+    rig = await opened_for_long()
     early, writer = rig.enter(), rig.enter()
     for number in range(10, 14):
         early.send(sync_message(UPDATE, update(section(number, 0, string("x", (2, 0)), *[gc(1)] * 7000))))

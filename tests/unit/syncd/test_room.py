@@ -26,10 +26,10 @@ async def opened(pace: Pace = SLOW) -> Rig:
     return rig
 
 
-async def test_a_large_stored_update_is_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncd.room.LOAD_SLICE", 0.0)
+async def test_a_large_stored_update_is_read_in_turns() -> None:
     store = MemoryStore()
     rig = Rig()
+    rig.room.turns.length = 0.0
     large = update(section(1, 0, *[gc(1)] * 30_000))
     small = update(section(1, 30_000, gc(1)))
     await store.append([Record(rig.room.name, data, "ann", 0) for data in (small, large, small)])
