@@ -23,11 +23,14 @@ from functools import partial
 from pathlib import Path
 
 import crdt.update
+from crdt.awareness import Presence, encode_awareness
 from crdt.merge import merge
 from crdt.replica import Replica
+from crdt.session import Session
 from crdt.structs import Section, write_update
 from crdt.update import parse_update
 from crdt.varint import uint
+from syncd.metrics import Stats
 
 COMPILED = Path("build", "compiled")
 MIB = 1 << 20
@@ -76,6 +79,39 @@ def best(work: Callable[[], int], seconds: float) -> float:
     return min(found)
 
 
+def presence(seconds: float) -> tuple[float, float]:
+    """Microseconds of a new state, and of an echo of sixteen, as stock clients send them for all that they hear."""
+    state = b'{"user":{"name":"Somebody","color":"#30bced"},"cursor":{"anchor":{"item":{"client":1,"clock":%d}}}}'
+    table = Presence(1 << 14, 1)
+    owners = [Session(Replica(), table, Stats(), "") for _ in range(100)]
+    clock = 0
+
+    def say() -> None:
+        nonlocal clock
+        clock += 1
+        for number, update in enumerate(updates):
+            table.receive(update, owners[number], 0.0)
+
+    def hear() -> int:
+        for owner in owners[16:]:
+            # As a session does it; the bytes are new objects, whose hash nobody knows yet.
+            if not table.echoed(bytes(bytearray(echo)), owner):
+                table.receive(echo, owner, 0.0)
+        return len(owners) - 16
+
+    found: list[float] = []
+    for _ in range(max(int(seconds * 100), 2)):
+        updates = [encode_awareness([(100 + number, clock + 1, state % clock)]) for number in range(len(owners))]
+        started = time.perf_counter()
+        say()
+        found.append((time.perf_counter() - started) / len(owners))
+    table.take()
+    for number in range(16):
+        table.receive(encode_awareness([(100 + number, clock + 1, state % clock)]), owners[number], 0.0)
+    (echo,) = table.take()
+    return min(found) * 1e6, best(hear, seconds) * 1e6
+
+
 def measure(seconds: float) -> dict[str, float]:
     """Costs with the `crdt` that this process has imported. Microseconds per keystroke, milliseconds per MiB."""
     one = [keystroke(1 << 31, clock) for clock in range(KEYSTROKES)]
@@ -106,6 +142,7 @@ def measure(seconds: float) -> dict[str, float]:
         "keystroke: receive and flush by tens, us": best(lambda: receive_and_flush(one), seconds) * 1e6,
         "keystrokes of 100 writers: receive, us": best(lambda: receive(many), seconds) * 1e6,
     }
+    costs["presence: update, us"], costs["presence: echo of 16 states, us"] = presence(seconds)
     large = {"paste": paste(MIB), "typing": typing(MIB), "small structs": small_structs(MIB)}
     for name, data in large.items():
         scale = MIB / len(data) * 1e3
