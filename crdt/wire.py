@@ -70,9 +70,9 @@ def read_messages(frame: bytes) -> list[tuple[int, int, bytes]]:
 
 def sync_message(sub: int, payload: bytes) -> bytes:
     """A sync message: `STEP1` with a state vector, `STEP2` or `UPDATE` with an update."""
-    out = bytearray((SYNC, sub))
-    write_bytes(out, payload)
-    return bytes(out)
+    head = bytearray((SYNC, sub))
+    write_uint(head, len(payload))
+    return bytes(head) + payload  # a large payload is copied once
 
 
 def awareness_message(payload: bytes) -> bytes:
