@@ -78,20 +78,21 @@ def presence_figures(result: Mapping[str, Any]) -> dict[str, float]:
     cost = per_million(result["server_cpu"], states)
     if cost is not None:
         found["cpu_per_million"] = cost
-    sent = presence["sent"] * (result["config"].get("clients", 1) - 1)
-    if sent:
-        found["delivered"] = states / sent
+    share = _presence_share(result)
+    if share is not None:
+        found["delivered"] = share
     return found | {"deliveries": states} | {k: v for k, v in _times(presence["latency_ms"]).items() if v is not None}
 
 
 def marks(result: Mapping[str, Any], limits: Marks) -> tuple[str, ...]:
     """The letters that a result of the generator deserves."""
     late_joiners = result["config"].get("late", 0)
-    writes = result.get("expected", 0) > 0
+    writes, shared = result.get("expected", 0) > 0, _presence_share(result)
     deserved = {
         "L": result["late_by_ms"] > limits.late_ms,
         "C": _generator_cpu(result) > limits.generator_cpu,
-        "D": writes and result["deliveries"] < limits.delivered * result["expected"],
+        "D": (writes and result["deliveries"] < limits.delivered * result["expected"])
+        or (shared is not None and shared < limits.delivered),
         "X": result["closed"] > 0,
         "G": result["gaps"] > 0,
         "N": writes and not result["converged"],
@@ -99,6 +100,12 @@ def marks(result: Mapping[str, Any], limits: Marks) -> tuple[str, ...]:
         "E": bool(result.get("errors")),
     }
     return tuple(letter for letter, is_so in deserved.items() if is_so)
+
+
+def _presence_share(result: Mapping[str, Any]) -> float | None:
+    """Share of the presence states that reached the other connections of a room; None when none was sent."""
+    expected = result["presence"]["sent"] * (result["config"].get("clients", 1) - 1)
+    return result["presence"]["received_states"] / expected if expected else None
 
 
 def _generator_cpu(result: Mapping[str, Any]) -> float:

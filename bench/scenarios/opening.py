@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from crdt.wire import UPDATE
 
 TYPIST: Final = 3_141_592_653
 CATCH_UPS: Final = 20
+SAVED_WITHIN: Final = {"y-sweet": 11.0}
+"""Seconds after which a server has saved what it was sent, for those that do not save it when they are stopped."""
 BREATH: Final = 0.05
 """Seconds for what a server does after the last byte, such as closing."""
 PROBE_DRAIN: Final = 20.0
@@ -27,6 +30,7 @@ def run_open(context: Context) -> Outcome:
     context.start((context.room,))
     found, notes = asyncio.run(_open_warm(context, text))
     found["memory"] = context.server.memory()
+    time.sleep(SAVED_WITHIN.get(context.server.name, 0.0))
     context.server.stop()
     if not context.addresses:
         context.start((context.room,))

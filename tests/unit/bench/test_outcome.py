@@ -39,6 +39,10 @@ def test_a_delivery_of_presence_is_a_state_received() -> None:
     assert found["delivered"] == 0.9
 
 
+def test_presence_that_reached_everybody_has_no_mark() -> None:
+    assert marks(generated(expected=0, config={"clients": 10}), LIMITS) == ()
+
+
 def test_a_run_in_which_all_went_well_has_no_mark() -> None:
     assert marks(generated(), LIMITS) == ()
 
@@ -49,6 +53,7 @@ def test_a_run_in_which_all_went_well_has_no_mark() -> None:
         ({"late_by_ms": 5.1}, "L"),
         ({"generator_cpu": 4.1}, "C"),
         ({"deliveries": 989}, "D"),
+        ({"config": {"late": 2, "clients": 12}}, "D"),
         ({"closed": 1}, "X"),
         ({"gaps": 1}, "G"),
         ({"converged": False}, "N"),
