@@ -66,6 +66,7 @@ class Connection:
         "_early",
         "_early_size",
         "_on_gone",
+        "_pulling",
         "_rate",
         "_reading",
         "_refilled",
@@ -118,6 +119,7 @@ class Connection:
         self._early: list[bytes] = []
         self._early_size = 0
         self._reading = True
+        self._pulling = False
         self._rate = rate
         self._burst = rate * 4
         self._tokens = self._burst
@@ -211,13 +213,36 @@ class Connection:
             self.last_sent = time.monotonic()
             self._send(session.out)
             session.out.clear()
-        while session.wants_more() and not self.paused:
-            if session.replica.pending:
-                self.room.flush()
-            self._send(session.pull())
-            self.last_sent = time.monotonic()
-            if session.live:
-                self._went_live(session)
+        if self._pulling or not self._can_pull():
+            return
+        # Most documents are sent at once. When many want a large one, they take turns, so that nobody else waits.
+        turns, enough = self.room.turns, self.stats.bytes_out + session.diff_bytes
+        while turns.idle and self._pull() and self.stats.bytes_out < enough:
+            pass
+        if self._can_pull():
+            self._pulling = True
+            turns.share(self._pull_in_turn)
+
+    def _can_pull(self) -> bool:
+        session = self.session
+        return session is not None and session.wants_more() and not self.paused and not self.gone
+
+    def _pull(self) -> bool:
+        """Send one piece of what the client lacks; whether another may follow."""
+        session = self.session
+        if session is None or not self._can_pull():
+            return False
+        if session.replica.pending:
+            self.room.flush()
+        self._send(session.pull())
+        self.last_sent = time.monotonic()
+        if session.live:
+            self._went_live(session)
+        return self._can_pull()
+
+    def _pull_in_turn(self) -> bool:
+        self._pulling = self._pull()
+        return self._pulling
 
     def _send(self, messages: list[bytes]) -> None:
         for message in messages:

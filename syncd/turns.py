@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,28 @@ class Work(Protocol):
         """Do a piece of it, up to about `until` (seconds of `time.monotonic`); whether there is more to do."""
 
 
+class _Round:
+    """Many who have a little to do each, and often: one step each, round after round, in turns they share."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps: deque[Callable[[], bool]] = deque()
+
+    def turn(self, until: float) -> bool:
+        steps = self.steps
+        while steps:
+            step = steps.popleft()
+            try:
+                if step():
+                    steps.append(step)
+            except Exception:
+                logger.exception("unexpected error in %r", step)
+            if time.monotonic() >= until:
+                break
+        return bool(steps)
+
+
 class Turns:
     """Gives those who have work their turns, one after the other.
 
@@ -31,6 +54,7 @@ class Turns:
     def __init__(self, length: float = TURN) -> None:
         self.length = length
         self._queue: deque[Work] = deque()
+        self._round = _Round()
         self._handle: asyncio.Handle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -46,6 +70,13 @@ class Turns:
         self._idle.clear()
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_soon(self._run)
+
+    def share(self, step: Callable[[], bool]) -> None:
+        """Call `step`, which is short, in turns shared with others of its kind, until it returns False."""
+        first = not self._round.steps
+        self._round.steps.append(step)
+        if first and self._round not in self._queue:
+            self.add(self._round)
 
     def _run(self) -> None:
         self._handle = None

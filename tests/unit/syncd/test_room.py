@@ -316,6 +316,29 @@ async def test_records_are_of_bounded_size() -> None:
     assert _records([]) == []
 
 
+async def test_who_joins_a_large_document_shares_turns_with_others() -> None:
+    """Each gets a piece in turn; a small document is not behind all the large ones."""
+    rig = await opened()
+    writer = rig.enter()
+    for letter in "abcdefghij" * 40:
+        writer.type(letter * 10)
+        rig.room.flush()
+    rig.room.turns.length = 0.0
+    joiners = [rig.enter() for _ in range(3)]
+    assert all("step2" not in joiner.kinds() for joiner in joiners)
+    sizes: list[list[int]] = []
+    while not rig.room.turns.idle:
+        await asyncio.sleep(0)
+        sizes.append([len(joiner.link.frames) for joiner in joiners])
+    last = sizes[-1]
+    first_done = next(now for now in sizes if any(got == all_of_it for got, all_of_it in zip(now, last, strict=True)))
+    assert min(first_done) > max(last) / 2, "when one has everything, the others have most"
+    assert len(sizes) > 10
+    for joiner in joiners:
+        assert joiner.kinds().count("step2") == 1
+        assert joiner.read() == writer.read()
+
+
 # presence
 
 

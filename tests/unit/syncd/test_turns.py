@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -74,3 +75,41 @@ async def test_work_may_come_back_later() -> None:
     await turns.done()
     assert turns.idle
     assert "".join(log) == "ab"
+
+
+async def test_short_steps_share_turns_and_go_round() -> None:
+    turns, log = Turns(length=0.0), list[str]()
+    left = {"a": 3, "b": 1, "c": 2}
+
+    def step(name: str) -> bool:
+        log.append(name)
+        left[name] -= 1
+        return left[name] > 0
+
+    for name in left:
+        turns.share(partial(step, name))
+    assert not turns.idle
+    for wanted in ("a", "ab", "abc", "abca", "abcac", "abcaca"):
+        await asyncio.sleep(0)
+        assert "".join(log) == wanted, "a turn without time is one step"
+    assert turns.idle
+
+
+async def test_a_step_that_fails_ends_alone() -> None:
+    turns, log = Turns(), list[str]()
+
+    def fail() -> bool:
+        raise RuntimeError("planted")
+
+    def note() -> bool:
+        log.append("shared")
+        return False
+
+    turns.share(fail)
+    turns.share(note)
+    await turns.done()
+    assert turns.idle
+    assert log == ["shared"]
+    turns.share(note)
+    await turns.done()
+    assert log == ["shared", "shared"]
