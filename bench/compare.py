@@ -11,12 +11,12 @@ need no restart; their CPU is known only if they run on this machine and `--pids
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from signal import SIGKILL
 from typing import Final
 
 from bench.machine import commit, load_average, machine
@@ -102,7 +102,7 @@ class Comparison:
             room = f"bench-{time.time_ns():x}" if addresses else "bench"
             context = Context(server, scenario, self._settings.marks, Path(folder), addresses, room)
             outcome = KINDS[scenario.kind](context)
-            server.stop(SIGKILL)  # nothing of it is needed any more, and some take seconds to end in order
+            server.stop(signal.SIGKILL)  # nothing of it is needed any more, and some take seconds to end in order
             return outcome
 
 
@@ -195,14 +195,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = list(jobs(settings, options.scenarios, servers, options.runs or settings.runs))
     comparison = Comparison(settings, results, running)
     comparison.install(list(dict.fromkeys(name for _, _, name in wanted)))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server in progress is ended, too
+    interrupted = False
     try:
         comparison.measure(wanted)
     except KeyboardInterrupt:
+        interrupted = True
         _say("\ninterrupted; --continue goes on here")
     results.save()
     for file in write_report(results):
         _say(f"written: {file}")
-    return 0
+    return 1 if interrupted else 0
 
 
 if __name__ == "__main__":
