@@ -175,17 +175,19 @@ void send_presence(struct connection *c, uint32_t clock)
     c->presence[c->self->index] = clock * 2 + 1;
 }
 
-/* Message 102, right behind an edit: the server sends it back when everything before it is on disk. */
-void send_barrier(struct connection *c)
+/* Message 102: the server sends it back when everything before it is on disk. It says whose it is, so that one which
+ * comes back to somebody else is not taken for an answer. */
+void send_barrier(struct connection *c, uint32_t due)
 {
     static struct bytes number;
     number.size = 0;
     bytes_uint(&number, c->barriers);
+    bytes_uint(&number, c->ws.tag);
     message_begin(c, BARRIER);
     bytes_string(&message, number.data, number.size);
     message_send(c);
     c->barrier_due = realloc(c->barrier_due, (c->barriers + 1) * sizeof *c->barrier_due);
-    c->barrier_due[c->barriers++] = run.plan.due[c->self->edits + c->written - 1];
+    c->barrier_due[c->barriers++] = due;
     run.barriers_open++;
 }
 
@@ -467,13 +469,13 @@ static void receive_presence(struct connection *c, struct reader *outer)
 static void receive_barrier(struct connection *c, struct reader *r)
 {
     struct reader payload = read_string(r);
-    uint64_t number = read_uint(&payload);
-    if (payload.failed || number >= c->barriers || c->barrier_due[number] == NOBODY) {
+    uint64_t number = read_uint(&payload), whose = read_uint(&payload);
+    if (payload.failed || whose != c->ws.tag || number >= c->barriers || c->barrier_due[number] == NOBODY) {
         run.malformed++;
         return;
     }
     if (step_at(c->barrier_due[number]) > 0)
-        histogram_add(&run.saved, run.now - (int64_t)c->barrier_due[number]);
+        histogram_add(c->self->edit_count ? &run.saved : &run.seen_saved, run.now - (int64_t)c->barrier_due[number]);
     c->barrier_due[number] = NOBODY;
     run.barriers_open--;
 }

@@ -155,6 +155,10 @@ static void set(struct config *c, const char *name, char *text, bool null)
         c->hocuspocus = strcmp(text, "hocuspocus") == 0;
         if (!c->hocuspocus && strcmp(text, "yjs") != 0)
             die("config: protocol is yjs or hocuspocus");
+    } else if (strcmp(name, "barrier_clients") == 0) {
+        c->all_ask = strcmp(text, "all") == 0;
+        if (!c->all_ask && strcmp(text, "writers") != 0)
+            die("config: barrier_clients is writers or all");
     } else if (strcmp(name, "shard") == 0) {
         *(shard_values++ ? &c->shards : &c->shard) = (int)number(name, text);
     } else if (strcmp(name, "seed") == 0) {

@@ -20,7 +20,8 @@ struct config {
     double presence_rate;    /* states a second of each client that has presence */
     int64_t presence_clients; /* per room; -1: all */
     int echo;                /* re-send remote states that were new, as y-websocket does; -1: yes unless hocuspocus */
-    double barriers;         /* message 102 a second of each writer */
+    double barriers;         /* message 102 a second of each client that asks */
+    bool all_ask;            /* barrier_clients: readers too, not only writers */
     double duration, warmup, drain;
     uint32_t late, joiners;
     bool join_at_once, probe, idle_only;

@@ -25,7 +25,7 @@ struct participant {
     uint32_t room, index;
     size_t edits; /* its edits' times: due[edits] and on */
     uint32_t edit_count;
-    double presence_phase; /* microseconds */
+    double phase; /* of what it does at an even pace besides, as a share of that pace */
 };
 
 enum { NOBODY = 0xffffffff, DOCUMENT = 0x80000000 };
@@ -69,7 +69,7 @@ struct connection {
     struct ahead *ahead;
     uint32_t *presence;             /* of each client: clock of its state * 2 + whether it has one */
     uint32_t barriers;              /* messages 102 it has sent */
-    uint32_t *barrier_due;          /* when the edit before each was due; NOBODY once it has come back */
+    uint32_t *barrier_due;          /* from when each counts; NOBODY once it has come back */
     bool barrier_wanted;            /* behind its next edit */
     bool step2, document_sent;
     uint64_t missing;               /* clocks of the document it has not got */
@@ -94,7 +94,7 @@ struct run {
     int64_t now;                /* microseconds after the start when the present message was read */
     uint32_t in_flight, open, closed, late_ok, joiners, joined;
     struct step step[MAX_STEPS + 1], probe[2];
-    struct histogram saved, presence_latency, lateness;
+    struct histogram saved, seen_saved, presence_latency, lateness;
     uint64_t delivered;         /* every delivery, that of warm-up and probe too */
     uint64_t duplicates, overlaps, gaps, corrupted, misrouted, malformed, texts, echoes;
     uint64_t frames, bytes, barriers_open;
@@ -122,7 +122,7 @@ void connection_close(struct connection *c);
 void send_greeting(struct connection *c);
 void send_edit(struct connection *c);
 void send_presence(struct connection *c, uint32_t clock);
-void send_barrier(struct connection *c);
+void send_barrier(struct connection *c, uint32_t due);
 bool has_everything(const struct connection *c);
 int step_at(int64_t due);
 

@@ -15,6 +15,9 @@
  *    the first measured step until everything sent in it has arrived or `drain` is over. What it was spent on is
  *    arrivals: all deliveries, the probe's too, between the same two moments. A server that keeps up has as many arrivals
  *    as deliveries; one that does not is still at the warm-up's edits when the measured time begins.
+ *  - saved_ms: a writer asks with a message 102 right behind an edit when it is on disk; from when that edit was due until
+ *    the answer. seen_saved_ms: likewise, of those who only read and ask whether what they see is safe; from when they
+ *    were to ask.
  *  - converged: every connection has every clock of every writer, also of the warm-up. late_joiners_ok: so many that
  *    came after the end got the same from the server's memory or disk.
  *

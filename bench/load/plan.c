@@ -129,7 +129,7 @@ static void make_participants(uint64_t *random)
             while (who->id == 0 || plan_find(who->id) != NOBODY);
             who->room = r;
             who->index = i;
-            who->presence_phase = next_share(random) * 1e6 / (run.config.presence_rate > 0 ? run.config.presence_rate : 1);
+            who->phase = next_share(random);
             table_add(who->id, p->room[r].first + i);
         }
 }
@@ -184,7 +184,7 @@ static void make_schedule(uint64_t *random)
 
 int64_t presence_due(const struct participant *p, uint32_t clock)
 {
-    return (int64_t)(p->presence_phase + (double)(clock - 1) * 1e6 / run.config.presence_rate);
+    return (int64_t)((p->phase + clock - 1) * 1e6 / run.config.presence_rate);
 }
 
 /* How many of the first `sent` edits are due in [from, to). */

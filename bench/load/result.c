@@ -139,6 +139,7 @@ void result_print(FILE *to)
     print_counts(to, &total);
     print_histogram(to, "latency_ms", &total.latency, true);
     print_histogram(to, "saved_ms", &run.saved, run.config.barriers > 0);
+    print_histogram(to, "seen_saved_ms", &run.seen_saved, run.config.barriers > 0 && run.config.all_ask);
     fprintf(to, ",\n \"presence\": {\"sent\": %llu, \"received_states\": %llu, \"echoed\": %llu, \"latency_ms\": ",
             (count)run.presence_sent, (count)run.presence_received, (count)run.presence_echoed);
     histogram_print(to, &run.presence_latency);

@@ -47,6 +47,26 @@ static void connection_open(struct connection *c)
     ws_watch(&c->ws, true);
 }
 
+static void send_request(struct connection *c)
+{
+    static struct bytes request;
+    char rest[400];
+    request.size = 0;
+    bytes_add(&request, "GET ", 4);
+    for (const char *at = run.config.path; *at;) {
+        bool named = strncmp(at, "{room}", 6) == 0; /* every one: there are servers that want the name twice */
+        bytes_add(&request, named ? c->room->name : at, named ? strlen(c->room->name) : 1);
+        at += named ? 6 : 1;
+    }
+    int length = snprintf(rest, sizeof rest,
+                          " HTTP/1.1\r\nHost: %.200s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                          run.config.target[c->target]);
+    bytes_add(&request, rest, (size_t)length);
+    ws_write(&c->ws, request.data, request.size);
+    ws_flush(&c->ws);
+}
+
 /* The TCP connection is there, or has failed: ask for the websocket. */
 static void connection_writable(struct connection *c)
 {
@@ -62,18 +82,8 @@ static void connection_writable(struct connection *c)
         connection_close(c);
         return;
     }
-    const char *path = run.config.path, *place = strstr(path, "{room}");
-    char request[1024];
-    int length = snprintf(request, sizeof request,
-                          "GET %.*s%s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                          place ? (int)(place - path) : (int)strlen(path), path, place ? c->room->name : "",
-                          place ? place + strlen("{room}") : "", run.config.target[c->target]);
-    if (length >= (int)sizeof request)
-        die("the path is too long");
     c->state = UPGRADING;
-    ws_write(&c->ws, request, (size_t)length);
-    ws_flush(&c->ws);
+    send_request(c);
 }
 
 /* -- the loop */
@@ -275,7 +285,7 @@ static void do_edit(struct event e, uint32_t now)
     send_edit(c);
     shards_sent(c->self, c->written);
     if (c->barrier_wanted)
-        send_barrier(c);
+        send_barrier(c, e.due);
     c->barrier_wanted = false;
     int at = step_at(e.due);
     (c->room->probe ? &run.probe[at > 0] : &run.step[at])->sent++;
@@ -333,7 +343,10 @@ static void act(struct event e, uint32_t now)
         push_next(e);
         break;
     case SAVE:
-        c->barrier_wanted = true;
+        if (c->self->edit_count)
+            c->barrier_wanted = true; /* behind its next edit: it asks for that one */
+        else if (c->state == OPEN)
+            send_barrier(c, e.due);
         e.due += (uint32_t)(1e6 / run.config.barriers);
         push_next(e);
         break;
@@ -372,9 +385,8 @@ static void make_events(void)
             heap_push((struct event){run.plan.due[c->self->edits], EDIT, i, 0});
         if (c->self->index < c->room->presence)
             push_next((struct event){(uint32_t)presence_due(c->self, 1), PRESENCE, i, 0});
-        if (c->self->edit_count && run.config.barriers > 0 && !c->room->probe)
-            push_next((struct event){(uint32_t)(c->self->presence_phase * run.config.presence_rate / run.config.barriers),
-                                     SAVE, i, 0});
+        if ((c->self->edit_count || run.config.all_ask) && run.config.barriers > 0 && !c->room->probe)
+            push_next((struct event){(uint32_t)(c->self->phase * 1e6 / run.config.barriers), SAVE, i, 0});
     }
     for (int step = 1; step <= run.config.steps + 1; step++)
         heap_push((struct event){(uint32_t)run.plan.bound[step], MARK, (uint32_t)step, 0});

@@ -107,7 +107,7 @@ class YSweet(ServerProcess):
     """y-sweet without access tokens; persistent with a folder as its store."""
 
     name = "y-sweet"
-    path = "/doc/ws/{room}"  # the same endpoint as /d/{room}/ws/{room}, which its token service hands out
+    path = "/d/{room}/ws/{room}"  # what its token service hands out
 
     @property
     def version(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from pycrdt import Doc, Text
+from websockets.sync.client import connect
 
 from bench.process import Syncd
 from bench.servers import catalogue
@@ -152,6 +153,39 @@ def test_barriers_that_nobody_answers_are_told(load: Load, programs: Path) -> No
     assert result["barriers_unanswered"] >= 4
     assert result["saved_ms"]["count"] == 0
     assert result["malformed"] == result["barriers_unanswered"]
+
+
+def test_barriers_of_all_are_told_apart_by_whether_they_write(load: Load, syncd: Syncd) -> None:
+    """Four writers ask behind edits, two readers whenever they like; each answer comes back to the one who asked."""
+    result = load(syncd.address, room="all-saved", barriers=10, barrier_clients="all", rate=10)
+    assert_exact(result)
+    assert result["saved_ms"]["count"] == pytest.approx(4 * 10 * 0.7, abs=8)
+    assert result["seen_saved_ms"]["count"] == pytest.approx(2 * 10 * 0.7, abs=2)
+    assert result["barriers_unanswered"] == 0
+
+
+def test_a_reader_that_is_not_asked_to_asks_nothing(load: Load, syncd: Syncd) -> None:
+    result = load(syncd.address, room="writers-saved", barriers=10)
+    assert result["saved_ms"]["count"] > 0
+    assert result["seen_saved_ms"] is None
+
+
+def test_the_answer_to_somebody_else_is_no_answer(load: Load, programs: Path) -> None:
+    """The relay hands each question to the other, who has asked one with the same number."""
+    with relaying(programs) as (address, _):
+        result = load(address, clients=2, writers=1, barriers=10, barrier_clients="all", late=0, drain=0.5)
+    assert result["barriers_unanswered"] >= 15
+    assert result["saved_ms"]["count"] == result["seen_saved_ms"]["count"] == 0
+    assert result["malformed"] == result["barriers_unanswered"]
+
+
+def test_every_place_for_the_room_in_a_path_is_filled(programs: Path, load: Load) -> None:
+    """The relay's rooms are whole paths: with one place left as it is, two rooms would still be two."""
+    with relaying(programs) as (address, _), connect(f"ws://{address}/d/places-1/ws/places-1") as guest:
+        result = load(address, path="/d/{room}/ws/{room}", room="places", rooms=2, late=0)
+        heard = guest.recv(timeout=5)
+    assert_exact(result)
+    assert heard
 
 
 def test_several_rooms_do_not_hear_each_other(load: Load, syncd: Syncd) -> None:
@@ -415,9 +449,9 @@ def test_counts_are_exact_against_other_servers(name: str, load: Load, tmp_path:
         pytest.skip(f"{name} is not installed; python -m bench.servers installs it")
     with catalogue.make(name) as server:
         server.start(tmp_path)
-        server.prepare(["others"])
-        where = {"path": server.path, "protocol": server.protocol, "room": "others"}
-        result = load(server.address, server.pids(), presence_rate=5, rate=20, **where)
+        server.prepare(["others-0", "others-1"])
+        where = {"path": server.path, "protocol": server.protocol, "room": "others", "rooms": 2}
+        result = load(server.address, server.pids(), presence_rate=5, rate=20, late=4, **where)
     assert_exact(result)
-    assert result["late_joiners_ok"] == 3
+    assert result["late_joiners_ok"] == 4
     assert result["presence"]["received_states"] > 0
