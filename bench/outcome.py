@@ -16,6 +16,7 @@ MARKS: Final = {
     "G": "edits were missing in between (gaps)",
     "N": "clients did not end with the same document",
     "J": "late joiners did not get the whole document",
+    "U": "not everybody who asked whether all is saved was answered",
     "E": "errors, see the notes",
 }
 """Letters that stand behind a server's name in a table."""
@@ -65,6 +66,9 @@ def figures(result: Mapping[str, Any]) -> dict[str, float]:
     if saved and saved.get("count"):
         found |= {"saved_p50": saved["p50"], "saved_p99": saved["p99"]}
         found["saves_per_second"] = saved["count"] / window if window else None
+    seen = result.get("seen_saved_ms")
+    if seen and seen.get("count"):
+        found |= {"seen_saved_p50": seen["p50"], "seen_saved_p99": seen["p99"]}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -97,6 +101,7 @@ def marks(result: Mapping[str, Any], limits: Marks) -> tuple[str, ...]:
         "G": result["gaps"] > 0,
         "N": writes and not result["converged"],
         "J": writes and result["late_joiners_ok"] < late_joiners,
+        "U": result["barriers_unanswered"] > 0,
         "E": bool(result.get("errors")),
     }
     return tuple(letter for letter, is_so in deserved.items() if is_so)

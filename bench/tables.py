@@ -64,6 +64,8 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         Column("p99", "p99 ms"),
         Column("saved_p50", "saved p50 ms"),
         Column("saved_p99", "saved p99 ms"),
+        Column("seen_saved_p50", "seen is saved, p50 ms"),
+        Column("seen_saved_p99", "seen is saved, p99 ms"),
         Column("saves_per_second", "saves/s"),
         Column("memory", "memory MiB", mebibytes),
         *CHECKS,

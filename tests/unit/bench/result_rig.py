@@ -46,6 +46,8 @@ def generated(**changed: Any) -> Mapping[str, Any]:
         "errors": [],
         "latency_ms": times,
         "saved_ms": None,
+        "seen_saved_ms": None,
+        "barriers_unanswered": 0,
         "presence": {"sent": 10, "received_states": 90, "latency_ms": times},
         "window_seconds": 4.0,
         "drain_seconds": 1.0,

@@ -31,6 +31,13 @@ def test_saves_are_counted_by_the_window() -> None:
     assert (found["saved_p50"], found["saved_p99"], found["saves_per_second"]) == (50.0, 70.0, 100.0)
 
 
+def test_what_readers_ask_is_a_figure_of_its_own() -> None:
+    times = {"p50": 30.0, "p99": 60.0, "max": 70.0, "count": 2000}
+    found = figures(generated(saved_ms={**times, "p99": 70.0, "count": 400}, seen_saved_ms=times))
+    assert (found["seen_saved_p50"], found["seen_saved_p99"], found["saved_p99"]) == (30.0, 60.0, 70.0)
+    assert found["saves_per_second"] == 100.0
+
+
 def test_a_delivery_of_presence_is_a_state_received() -> None:
     found = presence_figures(generated(deliveries=0, expected=0, config={"clients": 11}))
     assert found["deliveries"] == 90
@@ -58,6 +65,7 @@ def test_a_run_in_which_all_went_well_has_no_mark() -> None:
         ({"gaps": 1}, "G"),
         ({"converged": False}, "N"),
         ({"late_joiners_ok": 1}, "J"),
+        ({"barriers_unanswered": 1}, "U"),
         ({"errors": ["connect: refused"]}, "E"),
     ],
 )
