@@ -40,11 +40,13 @@ KINDS: Final[Mapping[str, Callable[[Context], Outcome]]] = {
     "presence": load.run_presence,
     "ramp": load.run_ramp,
     "idle": idle.run_idle,
+    "rooms": idle.run_rooms,
     "open": opening.run_open,
     "join": opening.run_join,
 }
 SHOWN: Final = (
     *("delivered", "cpu_per_million", "p50", "p99", "saved_p99", "sustained", "connect_cpu", "memory_per_connection"),
+    "memory_per_room",
     *("warm_cpu", "pending_cpu", "catchup_cpu", "cold_cpu", "join_cpu", "probe_max"),
 )
 """Figures of a line of progress."""

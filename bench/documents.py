@@ -1,7 +1,8 @@
 """The documents that scenarios open: made once, kept in build/bench/documents.
 
-`automerge-paper` is a recorded session, if it can be found (see `trace_file`); otherwise a generated document of the
-same size stands in and says so. `big-4` and `big-20` are generated: megabytes of paragraphs by forty authors.
+`note` is a small text by three authors. `automerge-paper` is a recorded session, if it can be found (see `trace_file`);
+otherwise a generated document of the same size stands in and says so. `big-4` and `big-20` are generated: megabytes of
+paragraphs by forty authors.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from crdt.varint import uint, write_bytes
 ROOT: Final = Path(__file__).parents[1]
 CACHE: Final = ROOT / "build" / "bench" / "documents"
 TRACE: Final = "automerge-paper"
+NOTE: Final = "note"
+SENTENCE: Final = "What three people have noted down in one short text, each of them behind what the others have said. "
 WRITER: Final = 2_718_281_828  # as long as ids of Yjs clients are
 START: Final = -1  # before the first character of a text
 END: Final = -2  # behind the last one
@@ -63,7 +66,7 @@ class Document:
 
 
 def document(name: str) -> Document:
-    """The document of that name: `automerge-paper` or `big-<megabytes>`; made when it is not there yet.
+    """The document of that name: `note`, `automerge-paper` or `big-<megabytes>`; made when it is not there yet.
 
     Raises:
         ValueError: when there is no document of that name.
@@ -159,10 +162,22 @@ def _make(name: str) -> Document:
         session = json.loads(gzip.decompress(path.read_bytes()))
         source = "recorded session automerge-paper (Martin Kleppmann, CC BY 4.0)"
         return _of(name, source, [replayed(session["txns"])])
+    if name == NOTE:
+        return _of(name, "generated: three authors, a hundred characters each", [_note()])
     kind, _, megabytes = name.partition("-")
     if kind != "big" or not megabytes.isdecimal():
         raise ValueError(f"there is no document called {name}")
     return _of(name, "generated: paragraphs of forty authors", list(document_updates(int(megabytes) * 1_000_000)))
+
+
+def _note() -> bytes:
+    whole: pycrdt.Doc[Any] = pycrdt.Doc()
+    for author in range(3):
+        doc: pycrdt.Doc[Any] = pycrdt.Doc(client_id=WRITER + author)
+        doc.apply_update(whole.get_update())
+        doc.get("quill", type=pycrdt.Text).insert(author * len(SENTENCE), SENTENCE)
+        whole.apply_update(doc.get_update())
+    return whole.get_update()
 
 
 def _of(name: str, source: str, updates: list[bytes]) -> Document:

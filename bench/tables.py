@@ -87,6 +87,14 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         Column("idle_cpu", "CPU while idle", percent),
         Column("memory", "memory MiB", mebibytes),
     ),
+    "rooms": (
+        Column("connected", "connected"),
+        Column("memory_per_room", "bytes per room"),
+        Column("memory_per_connection", "bytes per connection"),
+        Column("memory_per_room_with_one", "bytes per room with its first connection"),
+        Column("idle_cpu", "CPU while idle", percent),
+        Column("memory", "memory MiB", mebibytes),
+    ),
     "open": (
         Column("warm_cpu", "warm, CPU ms"),
         Column("pending_cpu", "after a keystroke, CPU ms"),
@@ -119,6 +127,7 @@ COMPARED: Final[Mapping[str, str]] = {
     "load": "cpu_per_million",
     "presence": "cpu_per_million",
     "idle": "connect_cpu",
+    "rooms": "memory_per_room",
     "open": "warm_cpu",
     "join": "join_cpu",
     "ramp": "sustained",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 DEFAULT: Final = Path(__file__).parents[1] / "settings.toml"
-KINDS: Final = ("load", "presence", "idle", "open", "join", "ramp")
+KINDS: Final = ("load", "presence", "idle", "rooms", "open", "join", "ramp")
 COMPILED: Final = "-compiled"
 """What the name of our own server ends in when it runs as machine code."""
 KNOWN: Final = frozenset({"kind", "question", "servers", "load", "settings", "predict", "quick"})

@@ -74,3 +74,10 @@ def test_no_other_documents(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(documents, "CACHE", tmp_path)
     with pytest.raises(ValueError, match=name):
         document(name)
+
+
+def test_the_note_is_whole_and_by_three_authors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "CACHE", tmp_path)
+    note = document("note")
+    assert _text(*note.updates) == documents.SENTENCE * 3
+    assert len(note.state) == 3

@@ -13,6 +13,7 @@ OPTIONS = {
     "load": set(),
     "presence": set(),
     "idle": {"connections", "clients", "hold"},
+    "rooms": {"rooms", "rooms_before", "document", "hold"},
     "open": {"document", "opens"},
     "join": {"document", "joiners", "probe_seconds"},
     "ramp": {"rate", "step", "steps", "beyond", "sustained_p99_ms"},
