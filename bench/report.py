@@ -10,8 +10,19 @@ from typing import Any, Final
 from bench.outcome import MARKS
 from bench.plots import draw, unavailable
 from bench.results import Results
-from bench.scenarios.settings import COMPILED, Prediction, Scenario, settings_of
-from bench.tables import COMPARED, DASH, number, scenario_table, table, written
+from bench.scenarios.settings import COMPILED, OTHERS, Prediction, Scenario, settings_of
+from bench.tables import (
+    COMPARED,
+    DASH,
+    MORE_IS_BETTER,
+    best_other,
+    compared,
+    number,
+    scenario_table,
+    table,
+    title_of,
+    written,
+)
 from bench.verdicts import Judged, judged
 
 SUMMARIZED: Final = ("load", "presence")
@@ -28,12 +39,14 @@ NOT_MEASURED: Final = (
 METHOD: Final = (
     "An *edit* is one character typed by one writer; a *delivery* is one edit that arrived at one other connection for "
     "the first time, found by decoding what came into (client, clock) ranges, however it was batched. *CPU s per "
-    "million* is what the server's processes used from the first measured edit until all of them had arrived, divided "
-    "by the deliveries. Edits are typed by a schedule that waits for nobody; latency counts from the scheduled time.",
+    "million deliveries* is what the server's processes used from the first measured edit until all of them had "
+    "arrived, divided by the deliveries. Edits are typed by a schedule that waits for nobody; latency counts from the "
+    "scheduled time.",
     "Each run is a fresh server in an empty folder; servers take turns and a different one begins each time. A value "
     "is the median of the runs, with the least and the greatest in brackets; *×* is the ratio to another server's "
     "median, with the range of the ratios of runs made one after the other. Wall times say something about this "
-    "machine only.",
+    "machine only. **–** means that there is no figure: the server took no part, nothing arrived, or there is nothing "
+    "to set it in proportion to; *not measured* is a prediction about a server that took no part.",
     "The *relay* is no Yjs server: it forwards each message to everybody else, in C. It is what the kernel takes if "
     "every edit is written to every reader, not a bound for a server that writes less often.",
 )
@@ -119,12 +132,46 @@ def _missing(missing: Mapping[str, str]) -> list[str]:
 
 
 def _summary(results: Results, own: Sequence[str]) -> list[str]:
-    """CPU per million deliveries, all servers side by side."""
+    """Our own server beside the best other one, then the CPU per million deliveries of all."""
+    return [*_beside_best(results, own), "", *_all_costs(results)]
+
+
+def _beside_best(results: Results, own: Sequence[str]) -> list[str]:
+    if not own:
+        return []
+    rows = [["scenario", "figure", own[0], "best other", "its", "×", "p99 ms", "its"]]
+    for one in results.scenarios().values():
+        other, metric = best_other(results, one, own), compared(one)
+        mine = results.spread(one.name, own[0], metric)
+        if other is None or mine is None:
+            continue
+        theirs = results.spread(one.name, other, metric)
+        ratio = results.ratio((one.name, own[0]), (one.name, other), metric)
+        late = [results.spread(one.name, name, "p99") for name in (own[0], other)]
+        cells = [written(mine), other, written(theirs), written(ratio), *map(written, late)]
+        rows.append([one.name, _title(one, metric), *cells])
+    if len(rows) == 1:
+        return []
+    note = (
+        f"`{own[0]}` and, scenario by scenario, whichever of the others was best at the figure by which they are set in"
+    )
+    return [
+        f"{note} proportion. *×*: its part of the other's; more is better for what is marked ↑.",
+        "",
+        *table(rows, 2),
+    ]
+
+
+def _title(scenario: Scenario, metric: str) -> str:
+    return f"{title_of(scenario.kind, metric)}{' ↑' if metric in MORE_IS_BETTER else ''}"
+
+
+def _all_costs(results: Results) -> list[str]:
     scenarios = [one for one in results.scenarios().values() if one.kind in SUMMARIZED]
     names = list(dict.fromkeys(name for one in scenarios for name in results.servers(one.name)))
     if not names:
         return ["Nothing was measured under load."]
-    rows = [["CPU s per million deliveries", *names]]
+    rows = [["CPU s per million deliveries, or states", *names]]
     for one in scenarios:
         spreads = [results.spread(one.name, name, COMPARED[one.kind]) for name in names]
         rows.append([one.name, *(DASH if spread is None else number(spread.median) for spread in spreads)])
@@ -142,21 +189,25 @@ def _predictions(results: Results, own: Sequence[str]) -> list[str]:
         f"Written before measuring, judged by medians of `{own[0]}`: {count['confirmed']} confirmed, "
         f"{count['refuted']} refuted. *(close)*: single runs say otherwise."
     )
+    if refuted := [one.scenario for one in first if one.verdict == "refuted"]:
+        lines += ["", f"Refuted: {', '.join(f'{name}' for name in dict.fromkeys(refuted))}."]
     rows = [["scenario", "predicted", "because", *(f"{name}" for name in own)]]
     for position, one in enumerate(first):
         verdicts = [_verdict(by_server[name][position]) for name in own]
-        rows.append([one.scenario, bound(one.prediction), one.prediction.text, *verdicts])
+        kind = results.data["scenarios"][one.scenario]["kind"]
+        rows.append([one.scenario, bound(one.prediction, kind), one.prediction.text, *verdicts])
     return [*lines, "", *table(rows, text=len(rows[0]))]
 
 
-def bound(prediction: Prediction) -> str:
-    """A prediction in symbols."""
+def bound(prediction: Prediction, kind: str = "load") -> str:
+    """A prediction in symbols, with the figure called as in the tables of the scenario's kind."""
     sign, value = ("≤", prediction.at_most) if prediction.at_most is not None else ("≥", prediction.at_least)
     assert value is not None
+    title = title_of(kind, prediction.metric)
     if prediction.of is None:
-        return f"{prediction.metric} {sign} {number(value)}"
+        return f"{title} {sign} {number(value)}"
     place = f" in {prediction.scenario}" if prediction.scenario else ""
-    return f"{prediction.metric} {sign} {value:g} × {prediction.of}{place}"
+    return f"{title} {sign} {value:g} × {prediction.of}{place}"
 
 
 def _verdict(one: Judged) -> str:
@@ -169,8 +220,27 @@ def _verdict(one: Judged) -> str:
 def _scenario(results: Results, scenario: Scenario, own: Sequence[str]) -> list[str]:
     lines = [f"### {scenario.name}", "", scenario.question, "", f"`{_parameters(scenario)}`", ""]
     lines += scenario_table(results, scenario, own)
-    notes = _notes(results, scenario)
+    notes = [*_proportion(results, scenario, own), *_predicted(results, scenario, own), *_notes(results, scenario)]
     return [*lines, "", *notes] if notes else lines
+
+
+def _proportion(results: Results, scenario: Scenario, own: Sequence[str]) -> list[str]:
+    """Of which figure the ratios are."""
+    if len(results.servers(scenario.name)) < 2:
+        return []
+    other, metric = best_other(results, scenario, own), compared(scenario)
+    better = "more" if metric in MORE_IS_BETTER else "less"
+    best = f"; best other: {other}" if other else ""
+    return [f"- × is the ratio of *{title_of(scenario.kind, metric)}*, {better} is better{best}"]
+
+
+def _predicted(results: Results, scenario: Scenario, own: Sequence[str]) -> list[str]:
+    return [
+        f"- predicted of {name}: {bound(one.prediction, scenario.kind)}: {_verdict(one)}"
+        for name in own[:1]
+        for one in judged(results, name)
+        if one.scenario == scenario.name
+    ]
 
 
 def _parameters(scenario: Scenario) -> str:
@@ -187,12 +257,17 @@ def _notes(results: Results, scenario: Scenario) -> list[str]:
             found.setdefault(server, []).extend(run["notes"])
     lines = [f"- {server}: {note}" for server, notes in found.items() for note in dict.fromkeys(notes)]
     lines += [f"- {server}: no figures: {reason}" for server, reason in results.failures(scenario.name).items()]
+    lines += [f"- {_absent(server)}: {reason}" for server, reason in scenario.without.items()]
     lines += [
         f"- {server} ran with {', '.join(f'{name}={value}' for name, value in values.items())}"
         for server in results.servers(scenario.name)
         if (values := settings_of(scenario, server))
     ]
     return lines
+
+
+def _absent(server: str) -> str:
+    return "no others take part" if server == OTHERS else f"{server} takes no part"
 
 
 def _not_measured(results: Results) -> list[str]:
@@ -204,4 +279,10 @@ def _not_measured(results: Results) -> list[str]:
         absent = [server for server in absent if server not in results.failures(name)]
         if absent:
             lines.append(f"- {name}: {', '.join(absent)} not run.")
+    everybody = dict.fromkeys(server for one in results.data["scenarios"].values() for server in one["servers"])
+    for name, scenario in results.scenarios().items():
+        known = {*scenario.servers, *scenario.without, *own_servers(results), *results.data["missing"]}
+        spared = [server for server in everybody if server not in known]
+        if spared and OTHERS not in scenario.without:
+            lines.append(f"- {name}: without {', '.join(spared)}, to save time.")
     return [*lines, *_missing(results.data["missing"])]

@@ -59,7 +59,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
     "load": (
         Column("deliveries", "deliveries"),
         Column("delivered", "arrived", percent),
-        Column("cpu_per_million", "CPU s per million"),
+        Column("cpu_per_million", "CPU s per million deliveries"),
         Column("p50", "p50 ms"),
         Column("p99", "p99 ms"),
         Column("saved_p50", "saved p50 ms"),
@@ -73,7 +73,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
     "presence": (
         Column("deliveries", "states received"),
         Column("delivered", "of those sent", percent),
-        Column("cpu_per_million", "CPU s per million"),
+        Column("cpu_per_million", "CPU s per million states received"),
         Column("p50", "p50 ms"),
         Column("p99", "p99 ms"),
         Column("memory", "memory MiB", mebibytes),
@@ -117,7 +117,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
     "ramp": (
         Column("sustained", "sustained deliveries/s"),
         Column("p99", "p99 ms there"),
-        Column("cpu_per_million", "CPU s per million there"),
+        Column("cpu_per_million", "CPU s per million deliveries there"),
         Column("beyond_p99", "p99 ms beyond"),
         Column("memory", "memory MiB", mebibytes),
         CHECKS[0],
@@ -132,8 +132,20 @@ COMPARED: Final[Mapping[str, str]] = {
     "join": "join_cpu",
     "ramp": "sustained",
 }
-"""The figure of each kind by which servers are set in proportion."""
+"""The figure of each kind by which servers are set in proportion; see `compared`."""
 MORE_IS_BETTER: Final = frozenset({"sustained", "delivered", "saves_per_second"})
+
+
+def compared(scenario: Scenario) -> str:
+    """The figure by which servers are set in proportion in a scenario."""
+    if scenario.kind == "idle" and scenario.options.get("hold"):
+        return "memory_per_connection"  # connections that are kept are there for that
+    return COMPARED[scenario.kind]
+
+
+def title_of(kind: str, metric: str) -> str:
+    """What the tables of a kind call a figure, with its unit."""
+    return next((column.title for column in COLUMNS[kind] if column.metric == metric), metric)
 
 
 def written(spread: Spread | None, write: Callable[[float], str] = number) -> str:
@@ -171,7 +183,7 @@ def scenario_table(results: Results, scenario: Scenario, own: Sequence[str]) -> 
 
 def best_other(results: Results, scenario: Scenario, own: Sequence[str]) -> str | None:
     """The best of the others by the figure of the kind; the relay is no server and does not count."""
-    metric = COMPARED[scenario.kind]
+    metric = compared(scenario)
     found = {
         server: spread.median
         for server in results.servers(scenario.name)
@@ -194,7 +206,7 @@ def _ratio(results: Results, scenario: Scenario, server: str, title: str, own: S
     if other is None or other == server:
         return DASH
     name = scenario.name
-    return written(results.ratio((name, server), (name, other), COMPARED[scenario.kind]))
+    return written(results.ratio((name, server), (name, other), compared(scenario)))
 
 
 def _cell(results: Results, scenario: str, server: str, column: Column) -> str:

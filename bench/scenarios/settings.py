@@ -13,7 +13,9 @@ DEFAULT: Final = Path(__file__).parents[1] / "settings.toml"
 KINDS: Final = ("load", "presence", "idle", "rooms", "open", "join", "ramp")
 COMPILED: Final = "-compiled"
 """What the name of our own server ends in when it runs as machine code."""
-KNOWN: Final = frozenset({"kind", "question", "servers", "load", "settings", "predict", "quick"})
+OTHERS: Final = "others"
+"""In `without`: every server that is not named."""
+KNOWN: Final = frozenset({"kind", "question", "servers", "without", "load", "settings", "predict", "quick"})
 
 
 class SettingsError(ValueError):
@@ -49,6 +51,7 @@ class Scenario:
         load: the generator's configuration, defaults included.
         options: the values that only this kind knows.
         settings: server -> environment variables for it.
+        without: server, or `OTHERS` -> why it takes no part.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Scenario:
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+    without: Mapping[str, str] = field(default_factory=dict)
 
 
 def settings_of(scenario: Scenario, server: str) -> Mapping[str, str]:
@@ -137,6 +141,7 @@ def _scenario(name: str, given: Mapping[str, Any], data: Mapping[str, Any], quic
         options=options,
         settings=given.get("settings", {}),
         predictions=tuple(_prediction(name, entry) for entry in given.get("predict", ())),
+        without=given.get("without", {}),
     )
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.results import Spread
-from bench.tables import best_other, number, percent, scenario_table, table, written
+from bench.scenarios.settings import Scenario
+from bench.tables import best_other, compared, number, percent, scenario_table, table, written
 from tests.unit.bench.result_rig import add, results, scenario
 
 OWN = ("syncd", "syncd-compiled")
@@ -61,7 +62,7 @@ def test_a_scenario_shows_ratios_and_marks_and_no_empty_columns(tmp_path: Path) 
     add(found, "room", "y-websocket", 4.0)
     add(found, "room", "relay", 0.5)
     assert scenario_table(found, room, OWN) == [
-        "| server | CPU s per million | × y-websocket | × relay | × best other |",
+        "| server | CPU s per million deliveries | × y-websocket | × relay | × best other |",
         "| :--- | ---: | ---: | ---: | ---: |",
         "| syncd **L** | 1.00 | 0.25 | 2.00 | 0.25 |",
         "| y-websocket | 4.00 | – | 8.00 | – |",
@@ -74,3 +75,8 @@ def test_what_must_never_happen_is_shown_even_if_it_happened_once(tmp_path: Path
     found = results(tmp_path / "r.json", room)
     add(found, "room", "syncd", 0.0, 0.0, 7.0, metric="gaps")
     assert scenario_table(found, room, OWN)[-1] == "| syncd | 7.00 |"
+
+
+def test_connections_that_are_kept_are_compared_by_what_they_keep() -> None:
+    assert compared(Scenario("accept", "idle", "?", (), options={"hold": 0.0})) == "connect_cpu"
+    assert compared(Scenario("idle", "idle", "?", (), options={"hold": 4.0})) == "memory_per_connection"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.compare import KINDS
-from bench.scenarios.settings import SettingsError, load_settings
+from bench.scenarios.settings import OTHERS, SettingsError, load_settings
 from bench.servers import catalogue
 from bench.tables import COLUMNS, COMPARED
 
@@ -52,6 +52,7 @@ def test_each_scenario_has_what_its_kind_asks_for(quick: bool) -> None:
         assert {settings.subject, f"{settings.subject}-compiled"} & set(scenario.servers)
         assert set(scenario.servers) <= set(catalogue.NAMES)
         assert set(scenario.settings) <= {settings.subject, *scenario.servers}
+        assert set(scenario.without) <= {OTHERS, *catalogue.NAMES} - set(scenario.servers)
 
 
 def test_kinds_have_a_runner_and_a_table() -> None:
