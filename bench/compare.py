@@ -120,7 +120,7 @@ def jobs(
     """
     for run in range(runs):
         for position, scenario in enumerate(settings.scenarios.values()):
-            if scenarios and scenario.name not in scenarios:
+            if (scenarios and scenario.name not in scenarios) or (scenario.runs is not None and run >= scenario.runs):
                 continue
             names = [name for name in servers if name in (*scenario.servers, TARGETS)] if servers else scenario.servers
             for turn in range(len(names)):

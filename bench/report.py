@@ -218,7 +218,7 @@ def _verdict(one: Judged) -> str:
 
 
 def _scenario(results: Results, scenario: Scenario, own: Sequence[str]) -> list[str]:
-    lines = [f"### {scenario.name}", "", scenario.question, "", f"`{_parameters(scenario)}`", ""]
+    lines = [f"### {scenario.name}", "", scenario.question, "", f"`{_parameters(results, scenario)}`", ""]
     lines += scenario_table(results, scenario, own)
     notes = [*_proportion(results, scenario, own), *_predicted(results, scenario, own), *_notes(results, scenario)]
     return [*lines, "", *notes] if notes else lines
@@ -243,10 +243,11 @@ def _predicted(results: Results, scenario: Scenario, own: Sequence[str]) -> list
     ]
 
 
-def _parameters(scenario: Scenario) -> str:
+def _parameters(results: Results, scenario: Scenario) -> str:
     values: dict[str, Any] = dict(scenario.options)
     if scenario.kind in ("load", "presence", "ramp"):
         values = {**scenario.load, **values}
+    values["runs"] = max(len(results.runs(scenario.name, server)) for server in results.servers(scenario.name))
     return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 

@@ -15,7 +15,7 @@ COMPILED: Final = "-compiled"
 """What the name of our own server ends in when it runs as machine code."""
 OTHERS: Final = "others"
 """In `without`: every server that is not named."""
-KNOWN: Final = frozenset({"kind", "question", "servers", "without", "load", "settings", "predict", "quick"})
+KNOWN: Final = frozenset({"kind", "question", "servers", "without", "runs", "load", "settings", "predict", "quick"})
 
 
 class SettingsError(ValueError):
@@ -52,6 +52,7 @@ class Scenario:
         options: the values that only this kind knows.
         settings: server -> environment variables for it.
         without: server, or `OTHERS` -> why it takes no part.
+        runs: so many are enough; None for as many as are asked for.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Scenario:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict)
+    runs: int | None = None
 
 
 def settings_of(scenario: Scenario, server: str) -> Mapping[str, str]:
@@ -142,6 +144,7 @@ def _scenario(name: str, given: Mapping[str, Any], data: Mapping[str, Any], quic
         settings=given.get("settings", {}),
         predictions=tuple(_prediction(name, entry) for entry in given.get("predict", ())),
         without=given.get("without", {}),
+        runs=given.get("runs"),
     )
 
 

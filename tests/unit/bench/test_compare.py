@@ -1,5 +1,6 @@
 """The order of runs, what is left out, and going on after an interruption."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def test_each_server_begins_once_and_none_is_left_out() -> None:
     order = list(jobs(_settings(), ["one"], [], 3))
     assert [name for _, _, name in order] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert [run for run, _, _ in order] == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_a_scenario_may_need_fewer_runs() -> None:
+    settings = _settings()
+    bounded = replace(settings, scenarios={**settings.scenarios, "one": replace(settings.scenarios["one"], runs=1)})
+    assert {(run, scenario.name) for run, scenario, _ in jobs(bounded, [], [], 2)} == {
+        (0, "one"),
+        (0, "two"),
+        (1, "two"),
+    }
 
 
 def test_only_what_was_asked_for() -> None:

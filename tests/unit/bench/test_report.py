@@ -72,6 +72,10 @@ def test_who_takes_no_part_and_why(tmp_path: Path) -> None:
     assert "- alone: without" not in text
 
 
+def test_the_number_of_runs_is_told(tmp_path: Path) -> None:
+    assert "`clients = 10, runs = 3`" in _report(tmp_path)
+
+
 def test_it_begins_with_what_it_was_measured_on(tmp_path: Path) -> None:
     text = _report(tmp_path)
     for line in ("| cpu | a calculator |", "| commit | abc |", "| settings | digest ", "| syncd | 0.1.0 |"):
