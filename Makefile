@@ -22,7 +22,7 @@ WEB_CLIENT := $(if $(wildcard web/package.json),web/dist/index.html)
 # Tests of what is compiled: they run against the source and against the machine code made from it.
 COMPILED_TESTS := tests/unit/crdt tests/model $(wildcard tests/unit/syncd/test_room.py tests/unit/syncd/test_connection_counts.py \
 	tests/unit/syncd/test_frames.py tests/unit/syncd/test_turns.py tests/unit/syncd/test_log_writer.py tests/unit/syncd/test_node.py)
-QUICK := not slow and not interop and not e2e and not faults
+QUICK := not slow and not interop and not e2e and not faults and not cluster
 HOT_SOURCES := $(wildcard crdt/*.py syncd/*.py)
 
 .PHONY: help
@@ -39,8 +39,19 @@ run-compiled: $(VENV)/.dev $(WEB_CLIENT) build/compiled/.done ## The same with t
 	@echo "Open http://$(HOST):$(PORT) - Ctrl+C stops the server."
 	PYTHONPATH=build/compiled exec $(BIN)/syncd serve --host $(HOST) --port $(PORT)
 
+.PHONY: cluster
+cluster: cluster-tools $(VENV)/.dev $(WEB_CLIENT) ## Start a real cluster on this machine (CLUSTER="--nodes 5" for other sizes)
+	@$(BIN)/python -m syncd cluster up $(CLUSTER)
+	echo "To end it: $(BIN)/syncd cluster down"
+
+.PHONY: cluster-tools
+cluster-tools: apt-cluster build/kafka/.installed ## Install what the cluster consists of: Redis, Kafka, Postgres and nginx
+
+.PHONY: kafka
+kafka: build/kafka/.installed ## Fetch Kafka's jars into build/kafka
+
 .PHONY: test
-test: apt $(VENV)/.dev $(NODE_STAMPS) $(WEB_CLIENT) ## Install what is missing and run every check and every test
+test: apt cluster-tools $(VENV)/.dev $(NODE_STAMPS) $(WEB_CLIENT) ## Install what is missing and run every check and every test
 	@$(MAKE) lint unit-compiled
 	if [ -f web/package.json ]; then echo "== web tests"; npm --prefix web run test --if-present; fi
 	echo "== the whole test-suite"
@@ -114,12 +125,17 @@ lock: $(VENV)/.dev ## Renew the lock files from pyproject.toml (UPGRADE=1 for ne
 
 .PHONY: clean
 clean: ## Remove what was built (not the virtual environment, not node_modules, no data)
+	@if [ -e build/cluster/state.json ]; then echo "A cluster is in build/cluster; first: $(BIN)/syncd cluster down" >&2; exit 1; fi
 	rm -rf build dist web/dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
 
 .PHONY: apt
 apt: # Debian packages of the test-suite
 	@deploy/local/apt.sh python-venv=python3-venv chromium=chromium strace=strace gcc=gcc
+
+.PHONY: apt-cluster
+apt-cluster: # Debian packages of the services
+	@deploy/local/apt.sh redis-server=redis-server redis-cli=redis-tools postgres=postgresql nginx=nginx java=default-jre-headless mvn=maven
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 …)" >&2; exit 1; }
@@ -150,6 +166,14 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
 web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 	@echo "Building the web client"
 	npm --prefix web run --silent build
+	touch $@
+
+build/kafka/.installed: deploy/kafka/pom.xml
+	@command -v mvn >/dev/null || { echo "Maven is needed to fetch Kafka. On Debian: apt-get install maven" >&2; exit 1; }
+	echo "Fetching Kafka"
+	rm -rf build/kafka
+	mkdir -p build/kafka
+	mvn --batch-mode --quiet --no-transfer-progress --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/kafka/lib
 	touch $@
 
 build/compiled/.done: $(HOT_SOURCES) deploy/packaging/compile_modules.py | $(VENV)/.dev

@@ -27,6 +27,7 @@ from persistence.errors import StoreError, StoreInUse, StoreUrlError
 from persistence.opener import migrate as migrate_store
 from persistence.sandbox import Sandbox
 from syncd import __version__, logs
+from syncd.cluster_cli import app as cluster_app
 from syncd.config import ConfigError, Settings, load, unknown_variables
 from syncd.doctor import examine
 from syncd.export import (
@@ -52,6 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cluster_app, name="cluster")
 
 
 class Role(StrEnum):

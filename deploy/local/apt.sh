@@ -9,6 +9,10 @@ for pair in "$@"; do
   package=${pair#*=}
   if [ "$command" = "python-venv" ]; then
     python3 -c 'import ensurepip' 2>/dev/null || missing+=("$package")
+  elif [ "$command" = "postgres" ] && compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+    : # Debian keeps it off the PATH
+  elif [ -x "/usr/sbin/$command" ]; then
+    : # nginx, and not everybody has this folder on the PATH
   elif ! command -v "$command" >/dev/null 2>&1; then
     missing+=("$package")
   fi
@@ -29,5 +33,14 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "Installing Debian packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+
+# The tests start services of their own; those of the packages shall not start because of them. invoke-rc.d asks this
+# script whether it may start anything; one that is there already belongs to the machine and stays.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+fi
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
