@@ -56,7 +56,7 @@ def draw(results: Results, folder: Path) -> dict[str, Path]:
     drawn: dict[str, Path] = {}
     for name, (label, value, scenarios) in SERIES.items():
         title = f"Server CPU per million deliveries against {name}"
-        points = {server: _cost(results, server, scenarios, value) for server in COLOURS}
+        points = {server: cost_points(results, server, scenarios, value) for server in COLOURS}
         axis = (label, "CPU seconds per million deliveries")
         if _panels(folder / f"{name}.svg", [(title, *axis, points)]):
             drawn[title] = folder / f"{name}.svg"
@@ -69,16 +69,19 @@ def draw(results: Results, folder: Path) -> dict[str, Path]:
     return drawn
 
 
-Points = Mapping[str, Sequence[tuple[float, float]]]
+Points = Mapping[str, Sequence[tuple[float, ...]]]
+"""Server -> (x, median) or (x, median, least, greatest)."""
 Panel = tuple[str, str, str, Points]
 
 
-def _cost(results: Results, server: str, scenarios: Sequence[str], value: str) -> list[tuple[float, float]]:
-    found = []
+def cost_points(results: Results, server: str, scenarios: Sequence[str], value: str) -> list[tuple[float, ...]]:
+    """(value of the configuration, CPU s per million: median, least, greatest) of each scenario that was run."""
+    found: list[tuple[float, ...]] = []
     for scenario in scenarios:
         spread = results.spread(scenario, server, "cpu_per_million") if scenario in results.data["scenarios"] else None
         if spread is not None:
-            found.append((float(results.data["scenarios"][scenario]["load"].get(value, 1)), spread.median))
+            at = float(results.data["scenarios"][scenario]["load"].get(value, 1))
+            found.append((at, spread.median, spread.low, spread.high))
     return found
 
 
@@ -122,12 +125,12 @@ def _opening_panels(results: Results) -> list[Panel]:
     ]
 
 
-def _opening(results: Results, server: str, figure: str) -> list[tuple[float, float]]:
-    found = []
+def _opening(results: Results, server: str, figure: str) -> list[tuple[float, ...]]:
+    found: list[tuple[float, ...]] = []
     for scenario in OPENING:
         cost, size = results.spread(scenario, server, figure), results.spread(scenario, server, "document")
         if cost is not None and size is not None:
-            found.append((size.median / 1e6, cost.median))
+            found.append((size.median / 1e6, cost.median, cost.low, cost.high))
     return found
 
 
@@ -160,7 +163,10 @@ def _draw_panel(axes: Any, panel: Panel) -> dict[str, Any]:
         axis.set_minor_formatter(_plain(digits="25"))
     handles = {}
     for server, points in by_server.items():
-        shown = [(x, y) for x, y in points if x > 0 and y > 0]
+        shown = [(x, y) for x, y, *_ in points if x > 0 and y > 0]
+        for x, _, *between in points:
+            if between and between[0] > 0:
+                axes.plot((x, x), between, color=COLOURS[server], linewidth=3, alpha=0.35)
         if shown:
             style = ":" if server == "relay" else "-"
             (line,) = axes.plot(*zip(*shown, strict=True), style, marker="o", markersize=4, color=COLOURS[server])

@@ -85,6 +85,11 @@ def report(results: Results, plots: Mapping[str, Path], folder: Path) -> list[st
     own = own_servers(results)
     lines = ["# syncd beside other Yjs servers", "", *_opening(results), "", "## Measured on", "", *_machine(results)]
     lines += ["", "## In short", "", *_summary(results, own), "", "## Predictions", "", *_predictions(results, own)]
+    if plots:
+        lines += [
+            "",
+            "In the plots a point is the median of the runs; the bar behind it goes from the least to the greatest.",
+        ]
     for title, path in plots.items():
         lines += ["", f"![{title}]({path.relative_to(folder).as_posix()})"]
     lines += ["", "## Scenarios", "", "Letters behind a name:", ""]

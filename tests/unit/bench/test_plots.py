@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.outcome import Outcome
-from bench.plots import COLOURS, draw, ramp_points, unavailable
+from bench.plots import COLOURS, cost_points, draw, ramp_points, unavailable
 from bench.results import Results
 from bench.servers import catalogue
 from tests.unit.bench.result_rig import add, results, scenario
@@ -13,7 +13,7 @@ from tests.unit.bench.result_rig import add, results, scenario
 
 def _results(folder: Path) -> Results:
     found = results(folder / "r.json", scenario("room-10"), scenario("room-50"), scenario("saturation", kind="ramp"))
-    add(found, "room-10", "syncd", 3.0)
+    add(found, "room-10", "syncd", 3.0, 4.0)
     for run, values in enumerate(((10.0, 1.0), (10.0, 3.0, None))):
         steps = [{"rate": 2.0**n, "offered": 100 * 2.0**n, "p99": value} for n, value in enumerate(values)]
         steps = [step | {"p50": 1.0, "cpu": 0.5, "delivered": 99.0} for step in steps]
@@ -41,3 +41,7 @@ def test_what_has_points_is_drawn_as_text_and_the_same_each_time(tmp_path: Path)
     assert b"syncd</text>" in first[tmp_path / "plots" / "load.svg"]
     draw(found, tmp_path / "plots")
     assert {path: path.read_bytes() for path in drawn.values()} == first
+
+
+def test_a_point_has_the_range_of_its_runs(tmp_path: Path) -> None:
+    assert cost_points(_results(tmp_path), "syncd", ("room-10", "room-50"), "clients") == [(10.0, 3.5, 3.0, 4.0)]
