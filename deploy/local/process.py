@@ -124,9 +124,13 @@ def kill(identity: Identity) -> None:
 
 
 def freeze(identity: Identity) -> None:
-    """Stop a process and everything it started, as a machine that hangs would."""
-    for member in family(identity):
+    """Stop a process and everything it started, as a machine that hangs would. Returns when none does anything."""
+    members = family(identity)
+    for member in members:
         send(member, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while any(state(member) == "running" for member in members) and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def thaw(identity: Identity) -> None:
