@@ -182,16 +182,26 @@ def scenario_table(results: Results, scenario: Scenario, own: Sequence[str]) -> 
 
 
 def best_other(results: Results, scenario: Scenario, own: Sequence[str]) -> str | None:
-    """The best of the others by the figure of the kind; the relay is no server and does not count."""
+    """The best of the others by the figure of the kind.
+
+    The relay is no server and does not count, nor does one that did not deliver what was expected of it.
+    """
     metric = compared(scenario)
     found = {
         server: spread.median
         for server in results.servers(scenario.name)
-        if server not in (*own, RELAY) and (spread := results.spread(scenario.name, server, metric)) is not None
+        if server not in (*own, RELAY)
+        and _delivers(results, scenario.name, server)
+        and (spread := results.spread(scenario.name, server, metric)) is not None
     }
     if not found:
         return None
     return (max if metric in MORE_IS_BETTER else min)(found, key=lambda server: found[server])
+
+
+def _delivers(results: Results, scenario: str, server: str) -> bool:
+    spread = results.spread(scenario, server, "delivered")
+    return spread is None or spread.median >= results.data["marks"]["delivered"]
 
 
 def _ratio_titles(results: Results, scenario: Scenario, servers: Sequence[str], own: Sequence[str]) -> list[str]:

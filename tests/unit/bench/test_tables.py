@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.outcome import Outcome
 from bench.results import Spread
 from bench.scenarios.settings import Scenario
 from bench.tables import best_other, compared, number, percent, scenario_table, table, written
@@ -53,6 +54,14 @@ def test_the_relay_is_not_the_best_other_and_more_may_be_better(tmp_path: Path) 
         add(found, "ramp", server, value, metric="sustained")
     assert best_other(found, room, OWN) == "y-websocket"
     assert best_other(found, ramp, OWN) == "hocuspocus"
+
+
+def test_who_does_not_deliver_is_not_the_best(tmp_path: Path) -> None:
+    room = scenario("room")
+    found = results(tmp_path / "r.json", room)
+    for server, cost, delivered in (("y-websocket", 1.0, 0.5), ("hocuspocus", 5.0, 0.995)):
+        found.add("room", server, 0, Outcome({"cpu_per_million": cost, "delivered": delivered}), "abc", 0.0)
+    assert best_other(found, room, OWN) == "hocuspocus"
 
 
 def test_a_scenario_shows_ratios_and_marks_and_no_empty_columns(tmp_path: Path) -> None:
