@@ -153,7 +153,9 @@ def _beside_best(results: Results, own: Sequence[str]) -> list[str]:
         theirs = results.spread(one.name, other, metric)
         ratio = results.ratio((one.name, own[0]), (one.name, other), metric)
         late = [results.spread(one.name, name, "p99") for name in (own[0], other)]
-        cells = [written(mine), other, written(theirs), written(ratio), *map(written, late)]
+        worse = ratio is not None and (ratio.median < 1 if metric in MORE_IS_BETTER else ratio.median > 1)
+        proportion = f"**{written(ratio)}**" if worse else written(ratio)
+        cells = [written(mine), other, written(theirs), proportion, *map(written, late)]
         rows.append([one.name, _title(one, metric), *cells])
     if len(rows) == 1:
         return []
@@ -161,7 +163,7 @@ def _beside_best(results: Results, own: Sequence[str]) -> list[str]:
         f"`{own[0]}` and, scenario by scenario, whichever of the others was best at the figure by which they are set in"
     )
     return [
-        f"{note} proportion. *×*: its part of the other's; more is better for what is marked ↑.",
+        f"{note} proportion. *×*: its part of the other's, **bold** where ours is the worse; ↑: more is better.",
         "",
         *table(rows, 2),
     ]

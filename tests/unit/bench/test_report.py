@@ -50,6 +50,17 @@ def test_the_best_other_of_each_scenario_stands_beside_our_own(tmp_path: Path) -
     assert "- × is the ratio of *CPU s per million deliveries*, less is better; best other: y-websocket" in text
 
 
+def test_where_another_is_better_that_is_marked(tmp_path: Path) -> None:
+    found = results(tmp_path / "results.json", scenario("room"), scenario("ramp", kind="ramp"), quick=True)
+    for name, metric, own in (("room", "cpu_per_million", 5.0), ("ramp", "sustained", 2.0)):
+        add(found, name, "syncd", own, metric=metric)
+        add(found, name, "y-websocket", 4.0, metric=metric)
+    write_report(found)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "| 5.00 | y-websocket | 4.00 | **1.25** |" in text
+    assert "| ramp | sustained deliveries/s ↑ | 2.00 | y-websocket | 4.00 | **0.50** |" in text
+
+
 def test_a_prediction_stands_beside_its_scenario_and_a_miss_at_the_top(tmp_path: Path) -> None:
     text = _report(tmp_path)
     said = "- predicted of syncd: CPU s per million deliveries ≤ 0.4 × y-websocket: **refuted**: 0.50"
