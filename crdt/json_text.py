@@ -88,8 +88,8 @@ def check_json(raw: bytes, max_depth: int = MAX_DEPTH) -> object:
         value, end = (None, -1) if text[:1] in " \t\n\r" else _decoder.raw_decode(text)
         if end != len(text):  # space around it, or an error
             value = _decoder.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("json", "a value is not JSON") from error
+    except (ValueError, RecursionError) as cause:  # another name than above: compiled, a name has one type
+        raise ProtocolError("json", "a value is not JSON") from cause
     if "\\u" in text:
         # Half of a surrogate pair, which may stand where a second entry of the same name hides it.
         JsonScanner(raw, 0, len(raw), max_depth).step(UNLIMITED)

@@ -138,7 +138,7 @@ class Session:
         self._warned = False
         self.busy = False
         self.waiting = 0
-        self._queue: deque[tuple[int, int, bytes]] = deque()
+        self._queue: deque[tuple[int, int, bytes]] | None = None  # made when it is needed: an empty one is 760 bytes
         self._intake: Intake | None = None  # a large update that is being taken in
         self._kind = UPDATE  # what it came as
         self._vector: StateVectorReader | None = None  # a large state vector that is being read
@@ -162,6 +162,8 @@ class Session:
         """
         messages = read_messages(frame)
         if self.busy or (len(frame) >= self.large and messages):
+            if self._queue is None:
+                self._queue = deque()
             self._queue.extend(messages)
             self.waiting += len(frame)
             self.busy = True
@@ -192,6 +194,7 @@ class Session:
             raise
         self.busy = bool(self._queue) or self._intake is not None or self._vector is not None
         if not self.busy:
+            self._queue = None
             self.waiting = 0
         if asked and not self.stalled:
             self.send_presence()
@@ -229,7 +232,7 @@ class Session:
 
     def drop(self) -> None:
         """Forget what was received and not done yet: the client is thrown out, and nothing of it is looked at."""
-        self._queue.clear()
+        self._queue = None
         self._intake = None
         self._vector = None
         self.waiting = 0
@@ -238,8 +241,9 @@ class Session:
     def hang_up(self) -> None:
         """The client is gone and cannot be answered: of what it sent there is nothing left to do but its edits."""
         self._vector = None
-        updates = [message for message in self._queue if message[0] == SYNC and message[1] != STEP1]
-        self._queue = deque(updates if self.may_write else [])
+        if self._queue is not None:
+            updates = [message for message in self._queue if message[0] == SYNC and message[1] != STEP1]
+            self._queue = deque(updates if self.may_write else [])
         if not self.may_write:
             self._intake = None
         self.busy = bool(self._queue) or self._intake is not None

@@ -1,4 +1,4 @@
-"""The fast websocket endpoint, as uvicorn's `ws=` and `http=` protocol classes.
+"""The fast websocket endpoint.
 
 Bytes go from the socket to the node, and from the node to the socket, without a task, a queue or an await between:
 `WebSocketProtocol` is at once the asyncio protocol and the `Link` that the node writes to.
@@ -8,13 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, NamedTuple, cast
-
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.utils import get_remote_addr
-from uvicorn.server import ServerState
+from typing import Any, Final
 
 from syncd.close_codes import CloseCode
 from syncd.frames import (
@@ -27,9 +21,9 @@ from syncd.frames import (
     ping_frame,
     pong_frame,
 )
-from syncd.handshake import HandshakeError, Request, accepted, decode_headers, open_handshake, parse_head, refused
+from syncd.handshake import HandshakeError, Request, accepted, open_handshake, parse_head, refused
 from syncd.link import Handshake
-from syncd.sockets import SLOWEST_READ, SocketConnection, SocketNode, SocketTable
+from syncd.sockets import SocketConnection, SocketNode, SocketTable
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +52,20 @@ def _ignore(whole: bytes) -> None:
     """Stands in for `send` of a socket that is not open."""
 
 
-class WebSocketProtocol(asyncio.Protocol):
-    """One websocket. Make the class for a node with `protocols()`.
+class WebSocketProtocol:
+    """One websocket, an `asyncio.Protocol` by its methods.
 
-    uvicorn constructs it, calls `connection_made`, then `data_received` with the request's head.
+    After `connection_made` it is told the request by `open`, or given its head by `data_received`.
+
+    Args:
+        node: what decides on handshakes and takes the messages.
+        table: the server's sockets.
+        connections: the protocols that uvicorn shuts down in the end.
     """
 
     __slots__ = (
         "_connection",
+        "_connections",
         "_fd",
         "_overrun",
         "_owed_pong",
@@ -74,17 +74,17 @@ class WebSocketProtocol(asyncio.Protocol):
         "_pending",
         "_reader",
         "_sent_code",
-        "_server_state",
         "_state",
         "_transport",
+        "node",
         "send",
+        "table",
     )
 
-    node: ClassVar[SocketNode]
-    table: ClassVar[SocketTable]
-
-    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
-        self._server_state = server_state
+    def __init__(self, node: SocketNode, table: SocketTable, connections: set[Any]) -> None:
+        self.node = node
+        self.table = table
+        self._connections = connections
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # connection_made comes first
         self._connection: SocketConnection = _NOBODY
         self._reader = FrameReader(self.table.limits.max_message)
@@ -101,11 +101,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # asyncio's side
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
         limits = self.table.limits
         self._transport.set_write_buffer_limits(high=limits.outbox_high, low=limits.outbox_low)
-        self._connections().add(self)
+        self._connections.add(self)
         self.table.opened()
 
     def data_received(self, data: bytes) -> None:
@@ -127,7 +127,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_open(_CLOSED)
-        self._connections().discard(self)
+        self._connections.discard(self)
         self.table.gone()
         self.table.forget_websocket(self)
         connection, self._connection = self._connection, _NOBODY
@@ -208,9 +208,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def open(self, request: Request) -> None:
         """Answer the handshake, and if the node admits the client connect it."""
-        peer = get_remote_addr(self._transport)
+        peer = self._transport.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""  # a Unix socket has no address
         try:
-            opening = open_handshake(request, peer[0] if peer else "", self.table.limits.trusted_proxies)
+            opening = open_handshake(request, address, self.table.limits.trusted_proxies)
         except HandshakeError as error:
             self._refuse(error.status, error.detail, error.headers)
             return
@@ -379,160 +380,3 @@ class WebSocketProtocol(asyncio.Protocol):
     def _log_failure(self, where: object) -> None:
         self.table.internal_errors += 1
         logger.exception("unexpected error in %s", where)
-
-    def _connections(self) -> set[Any]:
-        return cast(set[Any], self._server_state.connections)
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits, which hands websockets over without losing a byte.
-
-    uvicorn forgets what arrives in the same read behind the upgrade request; a client that sends its first message
-    without waiting for the answer would lose it.
-    """
-
-    websocket: ClassVar[type[WebSocketProtocol]]
-    table: ClassVar[SocketTable]
-
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.access_log = False  # its lines hold the query string, and that may hold a token
-        self._counted = False
-        self._refused = False
-        self._head_bytes = 0
-        self._unsent = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if self.table.full():
-            self.table.refused += 1
-            transport.close()
-            return
-        self._counted = True
-        self.table.opened()
-        self.table.heads.start(self, self.table.now())
-        # With no room in the buffer, `pause_writing` says that the client takes nothing, for any size of response.
-        transport.set_write_buffer_limits(high=0)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self.table.responses.start(self, self.table.now())
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        self.table.responses.stop(self)
-        super().resume_writing()
-
-    def data_received(self, data: bytes) -> None:
-        if self._refused or self.transport.is_closing():
-            return
-        self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
-                self._upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(400, "malformed request")
-        else:
-            self._watch(len(data))
-
-    def drop(self) -> None:
-        """A deadline passed: end the socket."""
-        self.transport.abort()
-
-    def read_on(self) -> bool:
-        """Whether the client takes its response at a bearable pace."""
-        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        return self._unsent <= before - SLOWEST_READ
-
-    # what the parser calls
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_bytes = 0
-        self.table.heads.start(self, self.table.now())
-
-    def on_headers_complete(self) -> None:
-        self.table.heads.stop(self)
-        self.table.bodies.start(self, self.table.now())
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self.table.bodies.stop(self)
-        super().on_message_complete()
-
-    def _watch(self, size: int) -> None:
-        """Bound the head, which the parser does not, and see that the peer never is without a deadline."""
-        if self in self.table.heads:
-            self._head_bytes += size
-            if self._head_bytes > self.table.limits.max_head:
-                self._refuse(431, "the request's head is too large")
-        elif self not in self.table.bodies and (self.cycle is None or self.cycle.response_complete):
-            # Empty lines between two requests stop the keep-alive timer and begin no request.
-            self.table.heads.start(self, self.table.now())
-
-    def _upgrade(self, rest: bytes) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            # Its response would be written into the websocket.
-            self._refuse(400, "an upgrade behind an unanswered request")
-            return
-        request = Request(
-            method=self.scope["method"],
-            target=self.url,
-            headers=decode_headers(self.scope["headers"]),
-            http_version=self.scope["http_version"],
-        )
-        protocol = self.websocket(self.config, self.server_state, self.app_state)
-        self.transport.set_protocol(protocol)
-        self.connections.discard(self)
-        self._leave()
-        self.parser = None  # type: ignore[assignment]  # breaks the cycle with the parser: freed now, not by the GC
-        protocol.connection_made(self.transport)
-        protocol.open(request)
-        if rest:
-            protocol.data_received(rest)
-
-    def _refuse(self, status: int, detail: str) -> None:
-        """Answer and read no further. Half closed only, lest unread bytes reset the connection before the answer."""
-        self._refused = True
-        self.table.heads.stop(self)
-        self.table.bodies.stop(self)
-        self.table.lingering.start(self, self.table.now())
-        if self.cycle is not None:
-            self.cycle.disconnected = True  # an application still at work on an earlier request writes into the void
-            self.cycle.message_event.set()
-        self.transport.write(refused(status, detail))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-
-    def _leave(self) -> None:
-        self.table.forget_http(self)
-        if self._counted:
-            self._counted = False
-            self.table.gone()
-
-
-class Protocols(NamedTuple):
-    """The classes for uvicorn's `http=` and `ws=`."""
-
-    http: type[HttpProtocol]
-    ws: type[WebSocketProtocol]
-
-
-def protocols(node: SocketNode, table: SocketTable) -> Protocols:
-    """The protocol classes that serve `node`. uvicorn instantiates classes, so the node is bound to fresh ones."""
-    bound: dict[str, object] = {"__slots__": (), "node": node, "table": table}
-    websocket = cast(type[WebSocketProtocol], type("NodeWebSocketProtocol", (WebSocketProtocol,), bound))
-    http = type("NodeHttpProtocol", (HttpProtocol,), {"websocket": websocket, "table": table})
-    return Protocols(cast(type[HttpProtocol], http), websocket)

@@ -8,8 +8,9 @@ updates.
 import base64
 import binascii
 import http
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
@@ -18,6 +19,12 @@ from websockets.utils import accept_key
 from syncd.link import Handshake
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
+
+# Narrower than RFC 9112 allows, so that whatever is the least unusual is judged by a real HTTP parser.
+_UPGRADE_HEAD = re.compile(
+    rb"GET (/[\x21-\x7e]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
+)
+_BODY_HEADERS = frozenset({"content-length", "transfer-encoding", "expect"})
 
 
 class HandshakeError(Exception):
@@ -30,8 +37,11 @@ class HandshakeError(Exception):
         self.headers = headers or {}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+_Fields = Mapping[str, Sequence[str]]
+"""The values of each header, by its lower-case name."""
+
+
+class Request(NamedTuple):
     """The head of one HTTP request. Header names are lower-case; `headers` keeps repeated ones, in order."""
 
     method: str
@@ -40,8 +50,7 @@ class Request:
     http_version: str = "1.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """A valid handshake: what the node sees of it, and the Sec-WebSocket-Accept value."""
 
     handshake: Handshake
@@ -65,6 +74,34 @@ def parse_head(data: bytes) -> Request:
     )
 
 
+def read_upgrade(data: bytes) -> tuple[Request, bytes] | None:
+    """The request for a websocket that `data` begins with, and what follows it; None when it is not plainly that.
+
+    None does not mean that `data` is wrong: it is for an HTTP parser to say what it is.
+    """
+    found = _UPGRADE_HEAD.match(data)
+    if found is None:
+        return None
+    target, fields = found.groups()
+    lines = fields.decode("latin-1").split("\r\n")
+    lines.pop()  # what follows the last line's end
+    headers = []
+    wanted = 0
+    for line in lines:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        if name in _BODY_HEADERS:
+            return None
+        if name == "upgrade" and value.lower() == "websocket":
+            wanted |= 1
+        elif name == "connection" and "upgrade" in value.lower():
+            wanted |= 2
+        headers.append((name, value))
+    if wanted != 3:
+        return None
+    return Request("GET", target, tuple(headers)), data[found.end() :]
+
+
 def decode_headers(pairs: Iterable[tuple[bytes, ...]]) -> tuple[tuple[str, str], ...]:
     """Header names and values as text: lower-case names, ISO-8859-1 as HTTP defines it, outer blanks removed."""
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")) for name, value in pairs)
@@ -79,20 +116,22 @@ def open_handshake(request: Request, peer: str, trusted_proxies: frozenset[str] 
         raise HandshakeError(405, "a websocket handshake is a GET request", {"Allow": "GET"})
     if request.http_version != "1.1":
         raise HandshakeError(505, "a websocket handshake needs HTTP/1.1")
-    headers = dict(request.headers)
-    if "upgrade" not in _tokens(request, "connection") or _tokens(request, "upgrade") != ["websocket"]:
+    fields: dict[str, list[str]] = {}
+    for name, value in request.headers:
+        fields.setdefault(name, []).append(value)
+    if "upgrade" not in _tokens(fields, "connection") or _tokens(fields, "upgrade") != ["websocket"]:
         raise HandshakeError(426, "this is a websocket endpoint", {"Upgrade": "websocket", "Connection": "Upgrade"})
-    if _values(request, "sec-websocket-version") != ["13"]:
+    if fields.get("sec-websocket-version") != ["13"]:
         raise HandshakeError(426, "only websocket version 13 is spoken", {"Sec-WebSocket-Version": "13"})
     raw_path, _, query = _origin_form(request.target).partition(b"?")
     handshake = Handshake(
         raw_path=raw_path,
         query=query,
-        headers=headers,
-        address=client_address(peer, _values(request, "x-forwarded-for"), trusted_proxies),
-        subprotocols=_subprotocols(request),
+        headers=dict(request.headers),
+        address=client_address(peer, fields.get("x-forwarded-for", ()), trusted_proxies),
+        subprotocols=_subprotocols(fields),
     )
-    return Opening(handshake, accept_key(_key(request)))
+    return Opening(handshake, accept_key(_key(fields)))
 
 
 def client_address(peer: str, forwarded: Iterable[str], trusted: frozenset[str]) -> str:
@@ -147,16 +186,12 @@ def _origin_form(target: bytes) -> bytes:
     return rest[path:] if found and scheme.isalpha() and path > 0 else target
 
 
-def _values(request: Request, name: str) -> list[str]:
-    return [value for key, value in request.headers if key == name]
+def _tokens(fields: _Fields, name: str) -> list[str]:
+    return [token.strip().lower() for value in fields.get(name, ()) for token in value.split(",")]
 
 
-def _tokens(request: Request, name: str) -> list[str]:
-    return [token.strip().lower() for value in _values(request, name) for token in value.split(",")]
-
-
-def _key(request: Request) -> str:
-    values = _values(request, "sec-websocket-key")
+def _key(fields: _Fields) -> str:
+    values = fields.get("sec-websocket-key", ())
     try:
         raw = base64.b64decode(values[0].encode(), validate=True) if len(values) == 1 else b""
     except (binascii.Error, ValueError):
@@ -166,8 +201,11 @@ def _key(request: Request) -> str:
     return values[0]
 
 
-def _subprotocols(request: Request) -> tuple[str, ...]:
+def _subprotocols(fields: _Fields) -> tuple[str, ...]:
+    offered = fields.get("sec-websocket-protocol")
+    if offered is None:
+        return ()
     try:
-        return tuple(name for value in _values(request, "sec-websocket-protocol") for name in parse_subprotocol(value))
+        return tuple(name for value in offered for name in parse_subprotocol(value))
     except InvalidHeader:
         raise HandshakeError(400, "Sec-WebSocket-Protocol is malformed") from None

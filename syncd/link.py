@@ -1,8 +1,7 @@
 """What stands between the websocket endpoints and the rooms: one socket as the rooms see it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Link(Protocol):
@@ -35,8 +34,7 @@ class Link(Protocol):
         """Go on reading."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """The request that asked for a websocket.
 
     `raw_path` is the path as it was sent, before '?'; `headers` have lower-case names, the last of several wins;

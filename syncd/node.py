@@ -7,11 +7,10 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from auth.authenticator import Authenticator, verification_keys
@@ -52,8 +51,7 @@ LAST_COMPACTION_RETRY: Final = 3600.0
 TOKEN_COOKIE: Final = "syncd_token"  # noqa: S105, RUF100 - a name, not a secret
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Answer to a handshake: 101 and the subprotocol to select, or an HTTP status and why."""
 
     status: int
@@ -203,15 +201,9 @@ class Node:
         if self._store is not None:
             await self._store.close()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Node]:
+    def running(self) -> AbstractAsyncContextManager[Node]:
         """The node from start to staged stop, for the lifespan of an application that mounts it."""
-        await self.start()
-        try:
-            yield self
-            await self.drain()
-        finally:
-            await self.stop()
+        return _Running(self)
 
     async def _save(self, deadline: float) -> None:
         """Flush every room and wait until all of it is durable, or until the deadline."""
@@ -280,8 +272,8 @@ class Node:
             grant = self._authenticator.authenticate(admission.token, name, time.time())
         except BadRoomName as error:
             return Refused(link, CloseCode.BAD_ROOM, str(error))
-        except AuthError as error:
-            return Refused(link, _code_of(error), error.reason)
+        except AuthError as refusal:
+            return Refused(link, _code_of(refusal), refusal.reason)
         full = self._full(name)
         if full:
             return Refused(link, CloseCode.TRY_LATER, full)
@@ -465,6 +457,28 @@ def _code_of(error: AuthError) -> CloseCode:
     return CloseCode.FORBIDDEN if isinstance(error, Forbidden) else CloseCode.UNAUTHENTICATED
 
 
+class _Running:
+    """A node that runs while the context lasts."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def __aenter__(self) -> Node:
+        try:
+            await self._node.start()
+        except BaseException:
+            await self._node.stop()
+            raise
+        return self._node
+
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            if error is None:
+                await self._node.drain()
+        finally:
+            await self._node.stop()
+
+
 def _token(handshake: Handshake) -> tuple[str | None, str | None]:
     """The token of a handshake and the subprotocol to select.
 
@@ -472,6 +486,8 @@ def _token(handshake: Handshake) -> tuple[str | None, str | None]:
     when any is offered; one that is not the token is preferred, so that the token is not sent back.
     """
     offered = handshake.subprotocols
+    if not offered and not handshake.query and "cookie" not in handshake.headers:
+        return None, None
     bearers = [name for name in offered if name.startswith("bearer.")]
     plain = [name for name in offered if not name.startswith("bearer.")]
     selected = next(iter([*plain, *bearers]), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +16,7 @@ class BadRoomName(ValueError):
     """A path does not name a room. The message says why, for the person who chose the name."""
 
 
+@lru_cache(maxsize=1024)  # few rooms, many people
 def room_from_path(raw_path: bytes, prefix: bytes) -> RoomId:
     """The room that a request's path names.
 

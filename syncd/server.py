@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from syncd.endpoint import protocols
+from syncd.arrival import Arrivals
 from syncd.metrics import Stats
 from syncd.sockets import SocketLimits, SocketNode, SocketTable
 
@@ -202,7 +202,7 @@ def make_server(
         level = logging.WARNING if few else logging.DEBUG
         logger.log(level, "the limit of %d open files allows only %d sockets", files, limits.max_sockets)
     table = SocketTable(limits, stats)
-    http, ws = protocols(node, table)
+    arrivals = Arrivals(node, table)
     # uvicorn's own lines (started, waiting, finished) say nothing that ours do not.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
@@ -210,8 +210,8 @@ def make_server(
         host=host,
         port=port,
         loop="uvloop",
-        http=http,
-        ws=ws,
+        http=cast(Any, arrivals),
+        ws=cast(Any, arrivals.websocket),
         lifespan="on",
         log_config=None,
         access_log=False,

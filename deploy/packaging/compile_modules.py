@@ -33,9 +33,23 @@ MODULES = {
         "session",
         "replica",
     ),
-    "syncd": ("frames", "turns", "connection", "room"),
+    "syncd": (
+        "link",
+        "frames",
+        "turns",
+        "connection",
+        "room",
+        "registry",
+        "origin",
+        "room_names",
+        "handshake",
+        "sockets",
+        "endpoint",
+        "arrival",
+        "node",
+    ),
 }
-"""What runs per message or per struct, in serving or in compaction."""
+"""What runs per message, per struct or per connection, in serving or in compaction."""
 
 TARGET = Path("build", "compiled")
 

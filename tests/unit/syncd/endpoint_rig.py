@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from syncd.endpoint import protocols
+from syncd.arrival import Arrivals
 from syncd.frames import frame
 from syncd.link import Handshake, Link
 from syncd.metrics import Stats
@@ -167,12 +167,12 @@ async def serving(
     clock = [1000.0]
     node = node or RecordingNode()
     table = SocketTable(limits or SocketLimits(), Stats(), (lambda: clock[0]) if stopped_clock else None)
-    fast = protocols(node, table)
+    fast = Arrivals(node, table)
     release = asyncio.Event()
     config = uvicorn.Config(
         plain_app(release),
-        http="httptools" if stock_http else fast.http,
-        ws=fast.ws,
+        http="httptools" if stock_http else cast(Any, fast),
+        ws=cast(Any, fast.websocket),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -10,8 +10,9 @@ import weakref
 import pytest
 
 from syncd import endpoint, frames
-from syncd.endpoint import HttpProtocol
 from syncd.frames import frame
+from syncd.handshake import read_upgrade
+from syncd.http_protocol import HttpProtocol
 from syncd.sockets import CLOSE_DEADLINE, Deadlines, SocketLimits
 from tests.unit.syncd.endpoint_rig import Admission, RecordingNode, serving, until
 from tests.websocket_client import (
@@ -214,8 +215,9 @@ async def test_an_error_while_opening_hits_only_that_client(where: str, caplog: 
     assert "secret" not in caplog.text
 
 
-async def test_the_http_side_of_an_upgraded_socket_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would triple the memory of an idle connection, and wait for the garbage collector in a cycle."""
+@pytest.fixture
+def http_sides(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[HttpProtocol]]:
+    """The HTTP protocols that are made from now on."""
     made: list[weakref.ref[HttpProtocol]] = []
     original = HttpProtocol.__init__
 
@@ -224,13 +226,67 @@ async def test_the_http_side_of_an_upgraded_socket_is_freed_at_once(monkeypatch:
         original(self, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(HttpProtocol, "__init__", remember)
+    return made
+
+
+async def test_the_http_side_of_an_upgraded_socket_is_freed_at_once(
+    http_sides: list[weakref.ref[HttpProtocol]],
+) -> None:
+    """It would triple the memory of an idle connection, and wait for the garbage collector in a cycle."""
+    head = upgrade_request("/ws/a")
     gc.disable()
     try:
-        async with serving() as rig, await RawClient.open(rig.port, "/ws/a"):
-            await rig.node.connection()
-            assert [reference() for reference in made] == [None]
+        async with serving() as rig, await RawClient.connect(rig.port) as client:
+            client.send(head[:40])
+            await until(lambda: bool(http_sides))
+            client.send(head[40:])
+            assert (await client.response())[0] == 101
+            assert [reference() for reference in http_sides] == [None]
     finally:
         gc.enable()
+
+
+async def test_a_handshake_in_one_read_needs_no_http_protocol(http_sides: list[weakref.ref[HttpProtocol]]) -> None:
+    async with serving() as rig, await RawClient.open(rig.port, "/ws/a"):
+        await rig.node.connection()
+    assert not http_sides
+
+
+UNUSUAL: dict[str, bytes] = {
+    "a body": upgrade_request("/ws/a", Content_Length="3") + b"abc",
+    "chunks": upgrade_request("/ws/a", Transfer_Encoding="chunked") + b"0\r\n\r\n",
+    "an expectation": upgrade_request("/ws/a", Expect="100-continue"),
+    "another protocol": upgrade_request("/ws/a", Upgrade="h2c"),
+    "no connection header": upgrade_request("/ws/a", drop="Connection"),
+    "a folded header": upgrade_request("/ws/a").replace(b"\r\n\r\n", b"\r\nX-A: b\r\n c\r\n\r\n"),
+    "a blank before a colon": upgrade_request("/ws/a").replace(b"Upgrade:", b"Upgrade :"),
+    "bare line feeds": upgrade_request("/ws/a").replace(b"\r\n", b"\n"),
+    "a control character": upgrade_request("/ws/a", X_A="b\x00c"),
+    "a blank in the target": upgrade_request("/ws/a b"),
+    "an absolute target": upgrade_request("http://node/ws/a"),
+    "another method": upgrade_request("/ws/a").replace(b"GET", b"POST"),
+    "HTTP/1.0": upgrade_request("/ws/a").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "half of it": upgrade_request("/ws/a")[:-2],
+}
+
+
+@pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL)
+async def test_what_is_not_plainly_a_handshake_is_left_to_the_http_parser(
+    data: bytes, http_sides: list[weakref.ref[HttpProtocol]]
+) -> None:
+    async with serving() as rig, await RawClient.connect(rig.port) as client:
+        client.send(data)
+        await until(lambda: bool(http_sides))
+    assert read_upgrade(data) is None
+
+
+def test_what_follows_a_handshake_is_kept() -> None:
+    head = upgrade_request("/ws/a?b=c", X_A="d:  e", Cookie="f=g")
+    found = read_upgrade(head + b"more")
+    assert found is not None
+    request, rest = found
+    assert (request.method, request.target, rest) == ("GET", b"/ws/a?b=c", b"more")
+    assert {("x-a", "d:  e"), ("cookie", "f=g")} <= set(request.headers)
 
 
 # Talking
