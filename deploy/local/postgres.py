@@ -166,7 +166,8 @@ class PostgresCluster(Service):
     def promote(self, name: str) -> None:
         """Make a replica the primary. The old one should be dead; started again as it is, it would be a second primary.
 
-        `restart(old, empty=True)` makes it a replica of the new one.
+        `restart(old, empty=True)` makes it a replica of the new one. So it must be done with the third member if that
+        had received more than the one that is promoted: its log then says so, and it does not stream.
 
         Raises:
             LauncherError: it does not become the primary.

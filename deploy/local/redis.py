@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from deploy.local.errors import LauncherError
 from deploy.local.member import Program, Role
@@ -111,19 +113,26 @@ class RedisCluster(Service):
 
     def holders(self, key: str) -> tuple[str, Sequence[str]]:
         """The member that is the primary of this key, and its replicas. Raises `LauncherError` if there is none."""
-        names = {self.ports[name][0]: name for name in self.names}
         for name in self.names:
             with contextlib.suppress(RedisError), self.client(name) as client:
-                slot = client.execute_command("CLUSTER", "KEYSLOT", key)
-                for first, last, primary, *replicas in client.execute_command("CLUSTER", "SLOTS"):
-                    if first <= slot <= last:
-                        return names[primary[1]], [names[replica[1]] for replica in replicas]
+                slot = int(client.execute_command("CLUSTER", "KEYSLOT", key))
+                nodes = [line.split() for line in _lines(client, "CLUSTER", "NODES")]
+                primary = next((node for node in nodes if _serves(node, slot)), None)
+                if primary is not None:
+                    return self._named(primary), [self._named(node) for node in nodes if node[3] == primary[0]]
         raise LauncherError(f"no member of the Redis Cluster knows who holds {key}")
+
+    def _named(self, node: Sequence[str]) -> str:
+        port = int(node[1].partition("@")[0].rpartition(":")[2])
+        return next(name for name in self.names if self.ports[name][0] == port)
 
     @contextlib.contextmanager
     def client(self, name: str) -> Iterator[Any]:
         """A `redis.Redis` of this one member, for a moment; what its commands return has no useful type."""
-        connection = redis.Redis(host=LOOPBACK, port=self.ports[name][0], socket_timeout=2, decode_responses=True)
+        # It would try again for seconds by itself; whether a member answers now is what is asked here.
+        once = Retry(NoBackoff(), 0)
+        port = self.ports[name][0]
+        connection = redis.Redis(host=LOOPBACK, port=port, socket_timeout=2, decode_responses=True, retry=once)
         try:
             yield connection
         finally:
@@ -145,3 +154,14 @@ class RedisCluster(Service):
 
 def _lines(client: Any, *command: str) -> list[str]:
     return [line for line in str(client.execute_command(*command)).splitlines() if ":" in line]
+
+
+def _serves(node: Sequence[str], slot: int) -> bool:
+    """True if a row of CLUSTER NODES (id, address, flags, primary, …, slots from the ninth column on) has this slot.
+
+    CLUSTER SLOTS would be shorter, but leaves out a replica to which nothing has been written yet.
+    """
+    if "fail" in node[2].split(","):
+        return False
+    ranges = [part.partition("-") for part in node[8:] if not part.startswith("[")]
+    return any(int(first) <= slot <= int(last or first) for first, _, last in ranges)
