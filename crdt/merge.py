@@ -24,6 +24,9 @@ FAN_IN: Final = 32
 updates take 35 s; as a tree of this width, 0.1 s."""
 
 
+_NO_DELETES: Final = b"\x00"
+"""The encoded delete set of an update that deletes nothing."""
+
 HEAVY: Final = 1024
 """Weight from which an update is heavy."""
 
@@ -57,6 +60,67 @@ def join(updates: Sequence[bytes], parsed: Sequence[Update]) -> tuple[bytes, Upd
     Raises:
         ProtocolError: `merge` when they overlap and pycrdt cannot read one of them.
     """
+    joined = _join_in_order(updates, parsed)
+    return _join_in_any_order(updates, parsed) if joined is None else joined
+
+
+class _Run:
+    """Structs of one client, each piece going on where the one before it ends."""
+
+    __slots__ = ("client", "count", "end", "pieces", "start")
+
+    def __init__(self, client: int, start: int) -> None:
+        self.client = client
+        self.start = self.end = start
+        self.count = 0
+        self.pieces: list[bytes] = []
+
+
+def _join_in_order(updates: Sequence[bytes], parsed: Sequence[Update]) -> tuple[bytes, Update] | None:
+    """The usual case, at a third of the cost: nothing is deleted, and what a client adds goes on where it was. None
+    when it is another."""
+    runs: dict[int, _Run] = {}
+    for at in range(len(updates)):
+        update = parsed[at]
+        ranges, bodies = update.ranges, update.bodies
+        if update.deletes or update.unlisted or len(bodies) != len(ranges):
+            return None
+        data = updates[at]
+        for which in range(len(ranges)):
+            client, start, end = ranges[which]
+            run = runs.get(client)
+            if run is None:
+                run = runs[client] = _Run(client, start)
+            elif run.end != start:
+                return None
+            count, offset, stop = bodies[which]
+            run.end = end
+            run.count += count
+            run.pieces.append(data[offset:stop])
+    return _write_runs(list(runs.values()))
+
+
+def _write_runs(runs: list[_Run]) -> tuple[bytes, Update]:
+    summary = Update()
+    head = uint(len(runs))
+    parts = [head]
+    size = len(head)
+    for run in runs:
+        head = uint(run.count) + uint(run.client) + uint(run.start)
+        body = b"".join(run.pieces)
+        parts.append(head)
+        parts.append(body)
+        offset = size + len(head)
+        size = offset + len(body)
+        summary.ranges.append((run.client, run.start, run.end))
+        summary.bodies.append((run.count, offset, size))
+    parts.append(_NO_DELETES)
+    summary.deletes_at = size
+    summary.sections = len(runs)
+    return b"".join(parts), summary
+
+
+def _join_in_any_order(updates: Sequence[bytes], parsed: Sequence[Update]) -> tuple[bytes, Update]:
     runs: dict[int, list[tuple[int, int, int, bytes | memoryview]]] = {}
     for data, update in zip(updates, parsed, strict=True):
         if len(update.bodies) != len(update.ranges):

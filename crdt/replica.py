@@ -452,7 +452,8 @@ class Replica:
         if len(self.pending) == 1:
             piece = Piece(self.pending[0][0], self.summaries[0])
         else:
-            piece = Piece(*join([data for data, _ in self.pending], self.summaries))
+            data, summary = join([data for data, _ in self.pending], self.summaries)
+            piece = Piece(data, summary)
         self.pending.clear()
         self.summaries.clear()
         self.tail.append(piece)
@@ -501,8 +502,8 @@ class Replica:
             return self._whole_tail(known), tail.end
         batch: list[Piece] = []
         size = 0
-        for piece in tail.items[number - tail.first :]:
-            number += 1
+        for piece in tail.since(number):
+            number += piece.count
             news = piece.news(known)
             if news is not None:
                 batch.append(news)

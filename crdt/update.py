@@ -44,6 +44,10 @@ LISTED: Final = 64
 NONE: Final = -1
 """Stands for an absent id in `UpdateReader`'s fields."""
 
+# Most updates delete nothing and build on their own client only. These two are shared by all of them and never changed.
+_NO_NEEDS: Final[dict[int, int]] = {}
+_NO_DELETES: Final[list[tuple[int, int, int]]] = []
+
 _PLAIN_JSON: Final = frozenset((b"true", b"false", b"null", b'""', b"{}", b"[]"))
 
 
@@ -402,10 +406,13 @@ class UpdateReader:
         return clock, clock + length
 
     def deletes(self) -> list[tuple[int, int, int]]:
-        """The delete set that ends an update, as (client, first clock, end clock)."""
+        """The delete set that ends an update, as (client, first clock, end clock). Not to be changed: it is shared."""
+        sections = self.count()
+        if sections == 0:
+            return _NO_DELETES
         found: list[tuple[int, int, int]] = []
         clients: set[int] = set()
-        for _ in range(self.count()):
+        for _ in range(sections):
             client = self.client()
             if client in clients:
                 raise ProtocolError("duplicate-client", "a client stands twice in the delete set")
@@ -427,7 +434,8 @@ class Update:
     Attributes:
         ranges: (client, first clock, end clock) of the structs, in the order of the bytes; Skip structs interrupt a
             range.
-        needs: foreign client id to the lowest end clock that must be known before the update can be applied.
+        needs: foreign client id to the lowest end clock that must be known before the update can be applied. This and
+            `deletes` are replaced, never changed.
         deletes: (client, first clock, end clock); empty when they are `unlisted`.
         unlisted: number of deletes that stand in the update's bytes only (see `deletes_in`).
         sections: number of client sections.
@@ -441,8 +449,8 @@ class Update:
 
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int, int]] = []
-        self.needs: dict[int, int] = {}
-        self.deletes: list[tuple[int, int, int]] = []
+        self.needs = _NO_NEEDS
+        self.deletes = _NO_DELETES
         self.sections = 0
         self.bodies: list[tuple[int, int, int]] = []
         self.deletes_at = 0
@@ -453,7 +461,7 @@ class Update:
         """Keep no list of very many deletes: it takes fifty times as much memory as their bytes."""
         if len(self.deletes) > LISTED:
             self.unlisted = len(self.deletes)
-            self.deletes = []
+            self.deletes = _NO_DELETES
 
     def deletes_in(self, data: bytes) -> list[tuple[int, int, int]]:
         """The deletes of the update of which `data` is the bytes and this the summary."""
@@ -461,6 +469,8 @@ class Update:
 
     def _need(self, owner: int, client: int, clock: int) -> None:
         if client != owner and client != NONE and self.needs.get(client, 0) <= clock:
+            if not self.needs:
+                self.needs = {}
             self.needs[client] = clock + 1
 
     def _section(self, reader: UpdateReader) -> int:

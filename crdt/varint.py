@@ -58,21 +58,27 @@ def read_bytes(data: bytes, pos: int) -> tuple[bytes, int]:
     return data[pos:end], end
 
 
+_ONE_BYTE: Final = [bytes((value,)) for value in range(0x80)]
+
+
 def uint(value: int) -> bytes:
     """Encode one unsigned integer."""
     if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    write_uint(out, value)
-    return bytes(out)
+        return _ONE_BYTE[value]
+    # The groups are moved apart in one number, which is several times faster than byte by byte.
+    spread = value & 0x7F | (value & 0x3F80) << 1 | (value & 0x1FC000) << 2 | (value & 0xFE00000) << 3
+    if value < 1 << 14:
+        return (spread | 0x80).to_bytes(2, "little")
+    if value < 1 << 21:
+        return (spread | 0x8080).to_bytes(3, "little")
+    if value < 1 << 28:
+        return (spread | 0x808080).to_bytes(4, "little")
+    return (spread | 0x80808080).to_bytes(4, "little") + uint(value >> 28)
 
 
 def write_uint(out: bytearray, value: int) -> None:
     """Append one unsigned integer to `out`."""
-    while value > 0x7F:
-        out.append(0x80 | (value & 0x7F))
-        value >>= 7
-    out.append(value)
+    out += uint(value)
 
 
 def write_bytes(out: bytearray, data: bytes) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from crdt.errors import ProtocolError
-from crdt.varint import read_bytes, read_uint, write_bytes, write_uint
+from crdt.varint import read_bytes, read_uint, uint, write_bytes, write_uint
 
 SYNC: Final = 0
 AWARENESS: Final = 1
@@ -21,6 +21,8 @@ SAVED: Final = 102
 STEP1: Final = 0
 STEP2: Final = 1
 UPDATE: Final = 2
+
+_SYNC_HEADS: Final = [bytes((SYNC, sub)) for sub in (STEP1, STEP2, UPDATE)]
 
 EMPTY_AWARENESS: Final = b"\x01\x01\x00"
 """An awareness message about nobody: harmless, and enough to feed the 30 s watchdog of a y-websocket client."""
@@ -70,9 +72,7 @@ def read_messages(frame: bytes) -> list[tuple[int, int, bytes]]:
 
 def sync_message(sub: int, payload: bytes) -> bytes:
     """A sync message: `STEP1` with a state vector, `STEP2` or `UPDATE` with an update."""
-    head = bytearray((SYNC, sub))
-    write_uint(head, len(payload))
-    return bytes(head) + payload  # a large payload is copied once
+    return _SYNC_HEADS[sub] + uint(len(payload)) + payload  # a large payload is copied once
 
 
 def awareness_message(payload: bytes) -> bytes:

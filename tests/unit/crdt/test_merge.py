@@ -54,6 +54,30 @@ def test_struct_bytes_are_joined_as_they_came() -> None:
     assert merge([updates[2], updates[0], updates[1]]) == joined
 
 
+def test_typing_of_several_is_joined_as_anything_else() -> None:
+    """What goes on where it was takes a short way, to the same bytes and the same summary."""
+    updates = [update(section(300 + number % 3, number // 3, gc(1))) for number in range(30)]
+    updates.append(update(section(301, 10, gc(2), gc(1)), section(1 << 40, 0, gc(200))))
+    parsed = [parse_update(data) for data in updates]
+    joined, summary = join(updates, parsed)
+    expected = [section(300, 0, *[gc(1)] * 10), section(301, 0, *[gc(1)] * 10, gc(2), gc(1))]
+    expected += [section(302, 0, *[gc(1)] * 10), section(1 << 40, 0, gc(200))]
+    assert joined == update(*expected)
+    assert same_summary(joined, summary)
+    assert join(updates[::-1], parsed[::-1])[0] == update(*expected[1::2], expected[2], expected[0])
+    assert join([], [])[0] == EMPTY_UPDATE
+
+
+def test_summaries_share_what_is_empty() -> None:
+    """A keystroke neither deletes nor needs anything of others; one that does leaves the others alone."""
+    plain = parse_update(update(section(1, 0, gc(1))))
+    needing = parse_update(update(section(1, 0, string("a", (2, 7))), deletes={3: [(0, 1)]}))
+    assert (needing.needs, needing.deletes) == ({2: 8}, [(3, 0, 1)])
+    assert plain.needs is parse_update(update(section(2, 0, gc(1)))).needs
+    assert plain.needs == {}
+    assert plain.deletes == []
+
+
 def test_sections_of_many_clients_and_deletes_are_united() -> None:
     updates = [
         update(section(5, 0, string("a")), deletes={5: [(3, 1)], 4: [(0, 1)]}),

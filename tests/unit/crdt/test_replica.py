@@ -13,10 +13,10 @@ from crdt.block import Block
 from crdt.errors import ProtocolError
 from crdt.fold import fold
 from crdt.gate import BATCH, Intake
-from crdt.merge import HEAVY
+from crdt.merge import HEAVY, merge
 from crdt.replica import Limits, Outcome, Replica
 from crdt.structs import Parts
-from crdt.tail import SETTLED
+from crdt.tail import SETTLED, SMALL, WIDTH
 from crdt.update import parse_state_vector, parse_update
 from tests.unit.crdt.build import author, content, erased, gc, section, seen, state_vector, string, typed, update
 
@@ -281,7 +281,7 @@ def test_what_is_heavy_is_not_merged_again_and_again() -> None:
         replica.flush()
     pieces = replica.tail.pieces()
     assert 20 <= len(pieces) <= 60
-    assert len({id(piece) for piece in pieces} & {id(piece) for piece in replica.tail.items}) >= 20
+    assert len({id(piece.data) for piece in pieces} & {id(data) for data in replica.tail.items}) >= 11
     reader = Replica()
     for piece in pieces:
         assert reader.receive(piece.data, ME) is Outcome.ACCEPTED
@@ -289,6 +289,28 @@ def test_what_is_heavy_is_not_merged_again_and_again() -> None:
     assert reader.index.encode_deletes() == replica.index.encode_deletes()
     replica.tail.drop(100)
     assert b"".join(piece.data for piece in replica.tail.pieces()) != b""
+
+
+def test_the_tail_from_any_number_on() -> None:
+    """Whole, in order and without anything that stands before it, merged or as it came, small or not."""
+    replica = Replica()
+    for number in range(90):
+        size = SMALL + 1 if number % 7 == 3 else 1
+        at = replica.index.clocks.get(4, 0)
+        replica.receive(update(section(4, at, string("x" * size))), ME)
+        replica.flush()
+    whole = replica.tail
+    for first in (0, 40):
+        whole.drop(first)
+        assert [whole.piece(number).data for number in range(first, whole.end)] == whole.items
+        for number in range(first, whole.end + 1):
+            pieces = list(whole.since(number))
+            assert sum(piece.count for piece in pieces) == whole.end - number
+            rest = merge([piece.data for piece in pieces])
+            assert rest == merge(whole.items[number - first :])
+            for piece in pieces:
+                assert piece.update.ranges == parse_update(piece.data).ranges
+    assert len(list(whole.since(40))) < 2 * WIDTH
 
 
 def test_an_empty_document_answers_with_an_empty_update() -> None:

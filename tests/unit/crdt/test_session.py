@@ -136,7 +136,7 @@ class Room:
         """Fold a share of the tail, and all blocks, into one block."""
         tail = self.replica.tail
         number = tail.first + int(len(tail.items) * share)
-        covered = [piece.data for piece in tail.items[: number - tail.first]]
+        covered = tail.items[: number - tail.first]
         block = fold([block.to_bytes() for block in self.replica.blocks], covered, chunk_bytes)
         self.replica.rebase([Block.from_bytes(block)], number)
 

@@ -17,6 +17,11 @@ def test_what_is_written_is_read_back(value: int, before: bytes, behind: bytes) 
     assert read_uint(bytes(out) + behind, len(before)) == (value, len(out))
 
 
+@pytest.mark.parametrize("value", [(1 << bits) + more for bits in range(7, 53) for more in (-1, 0)])
+def test_every_length_of_an_integer(value: int) -> None:
+    assert uint(value) == num(value)
+
+
 @pytest.mark.parametrize(
     ("data", "rule"),
     [
