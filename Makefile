@@ -22,9 +22,10 @@ WEB_CLIENT := $(if $(wildcard web/package.json),web/dist/index.html)
 # Tests of what is compiled: they run against the source and against the machine code made from it.
 COMPILED_TESTS := tests/unit/crdt tests/model $(wildcard tests/unit/syncd/test_room.py tests/unit/syncd/test_connection_counts.py \
 	tests/unit/syncd/test_frames.py tests/unit/syncd/test_turns.py tests/unit/syncd/test_log_writer.py tests/unit/syncd/test_node.py \
-	tests/unit/syncd/test_endpoint.py tests/unit/syncd/test_registry.py tests/unit/syncd/test_room_names.py tests/unit/syncd/test_origin.py)
+	tests/unit/syncd/test_endpoint.py tests/unit/syncd/test_registry.py tests/unit/syncd/test_room_names.py tests/unit/syncd/test_origin.py \
+	tests/unit/persistence/test_sqlite.py tests/conformance/test_sqlite_store.py)
 QUICK := not slow and not interop and not e2e and not faults and not cluster
-HOT_SOURCES := $(wildcard crdt/*.py syncd/*.py)
+HOT_SOURCES := $(wildcard crdt/*.py syncd/*.py persistence/*.py)
 
 .PHONY: help
 help: ## List the targets

@@ -15,7 +15,7 @@ Two kinds of block: a *segment* takes updates out of the log and is kept for eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from crdt.ids import RoomId
 
@@ -24,8 +24,7 @@ FIRST_POSITION = 1
 BlockKind = Literal["segment", "snapshot"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One update on its way into the log.
 
     `room`: any text that UTF-8 can encode; compared byte for byte. `data`: opaque bytes.

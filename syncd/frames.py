@@ -31,6 +31,7 @@ Event = tuple[int, bytes]
 
 _mask: Final[Callable[[bytes | bytearray | memoryview, bytes | bytearray], bytes]] = _native_mask
 _FIN_BINARY: Final = 0x80 | BINARY
+_SHORT_HEADERS: Final = [bytes((_FIN_BINARY, length)) for length in range(126)]
 _VIEW_FROM: Final = 2048
 """Payloads of this many bytes and more are unmasked through a view; below it, copying a slice is cheaper."""
 
@@ -49,7 +50,8 @@ class ProtocolViolation(Exception):
 
 def frame(message: bytes) -> bytes:
     """One whole binary server frame (FIN, unmasked, shortest length form of RFC 6455 §5.2)."""
-    return _header(_FIN_BINARY, len(message)) + message
+    length = len(message)
+    return (_SHORT_HEADERS[length] if length < 126 else _header(_FIN_BINARY, length)) + message
 
 
 def messages_of(frames: bytes) -> list[bytes]:

@@ -62,6 +62,9 @@ class LogWriter:
 
     def note(self, room: Room) -> None:
         """The room has something to save, or what it has to save is more urgent than it was."""
+        if self._timer is not None and not room.urgent and not self._hurry:
+            self._dirty[room] = None  # it is in good time with the others
+            return
         now = self._loop.time()
         if not self._dirty:
             self._since = now

@@ -270,9 +270,13 @@ class Room:
         readers = self._readers
         if readers is None:
             readers = self._readers = tuple(self._live)
-        presence = self._take_presence(started) if self.presence.dirty else []
-        beside = b"".join(map(frame, presence))
-        whole = frame(message) + beside
+        whole = frame(message)
+        presence: list[bytes] = []
+        beside = b""
+        if self.presence.dirty:
+            presence = self._take_presence(started)
+            beside = b"".join(map(frame, presence))
+            whole += beside
         sent = 0
         for connection in readers:
             if connection.session is not writer:
@@ -298,8 +302,8 @@ class Room:
         """Who sent all that is pending; None when it was more than one."""
         pending = self.replica.pending
         writer = pending[0][1]
-        for _, source in pending:
-            if source is not writer:
+        for at in range(1, len(pending)):
+            if pending[at][1] is not writer:
                 return None
         return writer
 
@@ -307,11 +311,12 @@ class Room:
         unlogged = self.unlogged
         if not unlogged:
             self.unlogged_since = now
-        replica = self.replica
-        for (data, source), summary in zip(replica.pending, replica.summaries, strict=True):
+        pending, summaries = self.replica.pending, self.replica.summaries
+        for at in range(len(pending)):
+            data, source = pending[at]
             assert isinstance(source, Session), "only sessions send updates into an open room"
-            unlogged.append((data, summary, source.author))
-        self.stats.unsaved_updates += len(replica.pending)
+            unlogged.append((data, summaries[at], source.author))
+        self.stats.unsaved_updates += len(pending)
         if not self.logging:
             self.logging = True
             self._on_unlogged(self)
@@ -434,14 +439,16 @@ class Room:
         """Everything accepted and not yet given to the log, merged per author; the tail number it reaches to; and how
         many updates of clients it was."""
         self.flush()
-        count = len(self.unlogged)
+        unlogged, self.unlogged = self.unlogged, []
         self.logging = False
+        if len(unlogged) == 1:
+            data, _, author = unlogged[0]
+            return [(data, author)], self.replica.tail.end, 1
         by_author: dict[str, list[tuple[bytes, Update]]] = {}
-        for data, summary, author in self.unlogged:
+        for data, summary, author in unlogged:
             by_author.setdefault(author, []).append((data, summary))
-        self.unlogged = []
         records = [(data, author) for author, updates in by_author.items() for data in _records(updates)]
-        return records, self.replica.tail.end, count
+        return records, self.replica.tail.end, len(unlogged)
 
     def logged(self, number: int, position: int, records: int) -> None:
         """Everything below tail number `number` is durable, the last of it at `position`: confirm its barriers."""
@@ -450,9 +457,10 @@ class Room:
         self._marks.append((number, position))
         self.records += records
         self.confirm()
-        for connection in tuple(self._postponing):
-            if connection.retry_postponed():
-                self._postponing.discard(connection)
+        if self._postponing:
+            for connection in tuple(self._postponing):
+                if connection.retry_postponed():
+                    self._postponing.discard(connection)
 
     def add_barrier(self, connection: Connection, counter: bytes) -> None:
         """Confirm `counter` to the connection once everything the room has accepted until now is durable."""

@@ -33,12 +33,15 @@ MODULES = {
         "session",
         "replica",
     ),
+    "persistence": ("checksum", "sqlite_rows"),
     "syncd": (
+        "stats",
         "link",
         "frames",
         "turns",
         "connection",
         "room",
+        "log_writer",
         "registry",
         "origin",
         "room_names",
@@ -49,7 +52,7 @@ MODULES = {
         "node",
     ),
 }
-"""What runs per message, per struct or per connection, in serving or in compaction."""
+"""What runs per message, per record, per struct or per connection, in serving or in compaction."""
 
 TARGET = Path("build", "compiled")
 
