@@ -17,7 +17,7 @@ import msgpack
 
 from crdt.errors import ProtocolError
 from crdt.structs import Section, write_update
-from crdt.update import UpdateReader
+from crdt.update import EMPTY_UPDATE, UpdateReader
 
 FORMAT: Final = 1
 """Version of the stored form."""
@@ -121,6 +121,23 @@ class Block:
         except (ValueError, TypeError) as error:
             raise ProtocolError("block", "bytes are not a block") from error
 
+    def lacking(self, known: dict[int, int]) -> int:
+        """Bytes of this block that a reader with state vector `known` may lack, at most."""
+        if not known:
+            return self.size
+        size = len(self.deletes)
+        for chunk in self.chunks:
+            for span in chunk.spans:
+                if span.end > known.get(span.client, 0):
+                    size += span.stop - span.offset
+        return size
+
+    def whole(self) -> bytes:
+        """All of it as one update."""
+        if len(self.chunks) == 1:
+            return self.chunks[0].data
+        return next(self._cut({}, self.size + 1), EMPTY_UPDATE)
+
     def updates(self, known: dict[int, int], limit: int) -> Iterator[bytes]:
         """The updates that bring a reader with state vector `known` up to this block, in causal order.
 
@@ -134,6 +151,9 @@ class Block:
             for chunk in self.chunks:
                 yield chunk.data
             return
+        yield from self._cut(known, limit)
+
+    def _cut(self, known: dict[int, int], limit: int) -> Iterator[bytes]:
         sections: dict[int, Section] = {}
         size = 0
         for chunk in self.chunks:

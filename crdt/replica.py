@@ -19,6 +19,10 @@ from crdt.json_text import UNLIMITED
 from crdt.merge import join
 from crdt.tail import Piece, Tail, pack
 from crdt.update import EMPTY_UPDATE, Update, encode_state_vector, parse_update
+from crdt.wire import UPDATE, sync_message
+
+SHARED_FROM: Final = 64 * 1024
+"""Bytes from which what is sent to several is made once and kept until something else is sent."""
 
 
 class Outcome(IntEnum):
@@ -105,6 +109,10 @@ class Replica:
         "_look_at",
         "_looking",
         "_released",
+        "_shared_message",
+        "_shared_update",
+        "_whole",
+        "_whole_version",
         "base_size",
         "base_version",
         "blocks",
@@ -136,6 +144,10 @@ class Replica:
         self.base_version = 0
         self._full: list[bytes] = []
         self._full_version = -1
+        self._whole: list[bytes] = []
+        self._whole_version = -1
+        self._shared_update = b""
+        self._shared_message = b""
 
     # -- loading
 
@@ -463,7 +475,7 @@ class Replica:
         """The encoded state vector."""
         return encode_state_vector(self.index.clocks)
 
-    def base_updates(self, known: dict[int, int], limit: int) -> Iterator[bytes]:
+    def base_updates(self, known: dict[int, int], limit: int, whole: int = 0) -> Iterator[bytes]:
         """The part of a sync that lies in the blocks, as updates in causal order, one at a time.
 
         The caller may take them as slowly as the reader's link allows; when the blocks are replaced meanwhile, the rest
@@ -472,12 +484,21 @@ class Replica:
         Args:
             known: the reader's state vector, client id -> clock.
             limit: bytes after which an update is closed.
+            whole: when no more bytes than this are lacking, each block is one update. An update that was cut shows its
+                reader half of what somebody did at once, and an editor with a schema may delete what it finds
+                incomplete (y-prosemirror does, for everybody).
         """
         while True:
             version = self.base_version
             blocks = self.blocks
-            for block in blocks:
-                yield from block.updates(known, limit)
+            if sum([block.lacking(known) for block in blocks]) > whole:
+                for block in blocks:
+                    yield from block.updates(known, limit)
+            elif known:
+                for block in blocks:
+                    yield from block.updates(known, whole + 1)
+            else:
+                yield from self._whole_base()
             if version == self.base_version:
                 return
             known = dict(known)
@@ -485,6 +506,28 @@ class Replica:
                 for client, clock in block.state.items():
                     if known.get(client, 0) < clock:
                         known[client] = clock
+
+    def _whole_base(self) -> list[bytes]:
+        """Each block as one update, prepared once for all who join."""
+        if self._whole_version != self.base_version:
+            self._whole = [block.whole() for block in self.blocks if block.chunks]
+            self._whole_version = self.base_version
+        return self._whole
+
+    def update_message(self, data: bytes) -> bytes:
+        """The message that carries an update; of a large one, made once for all who are sent it in a row."""
+        if len(data) < SHARED_FROM:
+            return sync_message(UPDATE, data)
+        if self._shared_update is not data:
+            self._shared_update = data
+            self._shared_message = sync_message(UPDATE, data)
+        return self._shared_message
+
+    def forget_prepared(self) -> None:
+        """Nobody is there to be sent what was prepared for several."""
+        self._full = self._whole = []
+        self._full_version = self._whole_version = -1
+        self._shared_update = self._shared_message = b""
 
     def tail_updates(self, number: int, known: dict[int, int], limit: int) -> tuple[list[bytes], int]:
         """The part of a sync that is not in the blocks yet: updates from tail number `number` on, and the next number.

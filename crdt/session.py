@@ -59,7 +59,8 @@ class Session:
         counters: what happened is added here.
         may_write: whether the connection may change the document.
         max_state_entries: how many clients a state vector may name.
-        diff_bytes: size at which an update of a sync is closed and the next one begun.
+        whole_bytes: up to this size a sync is not cut: see `Replica.base_updates`.
+        diff_bytes: size at which an update of a larger sync is closed and the next one begun.
         large: bytes from which a message is left to `work`.
 
     Attributes:
@@ -102,6 +103,7 @@ class Session:
         "replica",
         "stalled",
         "waiting",
+        "whole_bytes",
     )
 
     def __init__(
@@ -113,6 +115,7 @@ class Session:
         *,
         may_write: bool = True,
         max_state_entries: int = 200_000,
+        whole_bytes: int = 4 << 20,
         diff_bytes: int = 256 * 1024,
         large: int = STEPPED,
     ) -> None:
@@ -122,6 +125,7 @@ class Session:
         self.author = author
         self.may_write = may_write
         self.max_state_entries = max_state_entries
+        self.whole_bytes = whole_bytes
         self.diff_bytes = diff_bytes
         self.large = large
         self.out: list[bytes] = []
@@ -289,7 +293,7 @@ class Session:
     def _answer(self, known: dict[int, int]) -> None:
         """The client asks for what it lacks; it falls behind until `pull` has sent that."""
         self._known = known
-        self._base = self.replica.base_updates(known, self.diff_bytes)
+        self._base = self.replica.base_updates(known, self.diff_bytes, self.whole_bytes)
         self._position = -1
         self.live = False
 
@@ -369,9 +373,9 @@ class Session:
         """
         if self._base is None:
             return []
-        for update in self._base:
-            return [sync_message(UPDATE, update)]
         replica = self.replica
+        for update in self._base:
+            return [replica.update_message(update)]
         if self._position < 0:
             self._note_base()
         elif self._position < replica.tail.first:
@@ -379,10 +383,10 @@ class Session:
             return self.pull()
         updates, self._position = replica.tail_updates(self._position, self._known, self.diff_bytes)
         if self._position < replica.tail.end:
-            return [sync_message(UPDATE, update) for update in updates]
+            return [replica.update_message(update) for update in updates]
         self._base = None
         self.live = True
-        messages = [sync_message(UPDATE, update) for update in updates[:-1]]
+        messages = [replica.update_message(update) for update in updates[:-1]]
         messages.append(sync_message(STEP2, updates[-1]))
         return messages
 
@@ -399,7 +403,7 @@ class Session:
                     self._known[client] = clock
         self._sent = ()
         self._position = -1
-        self._base = self.replica.base_updates(self._known, self.diff_bytes)
+        self._base = self.replica.base_updates(self._known, self.diff_bytes, self.whole_bytes)
 
     def fall_behind(self) -> None:
         """Stop receiving what the room flushes; remember how far the client got. The room must have flushed before."""

@@ -168,7 +168,13 @@ class Settings(BaseSettings):
         50, description="How long updates gather before one transaction saves them, when somebody waits for it."
     )
     log_flush_max_ms: Milliseconds = Field(200, description="The same when nobody waits; the longer of the two counts.")
-    chunk_bytes: PositiveSize = Field(256 * KIB, description="A larger first sync is sent in pieces of this size.")
+    whole_bytes: PositiveSize = Field(
+        4 * MIB,
+        description="A sync up to this size is one update: an editor with a schema may delete what it sees half of.",
+    )
+    chunk_bytes: PositiveSize = Field(
+        256 * KIB, description="A larger sync is sent in pieces of this size, so that a slow link is not given up."
+    )
     keepalive: Seconds = Field(20, description="Interval at which idle connections are probed.")
     presence_timeout: Seconds = Field(30, description="A presence not renewed for so long is removed.")
     presence_grace: Milliseconds = Field(

@@ -246,7 +246,7 @@ class Connection:
 
     def _send(self, messages: list[bytes]) -> None:
         for message in messages:
-            self.link.send(frame(message))
+            self.link.send(self.room.framed(message))
         self.stats.frames_out += len(messages)
         self.stats.bytes_out += sum(map(len, messages))
 

@@ -35,6 +35,10 @@ _CLOSING: Final = 3  # we sent a close frame, the peer has not
 _CLOSED: Final = 4  # nothing more to say; waiting for the socket to go
 
 
+_SHARED: Final = 64 * 1024
+"""Bytes of a write from which its rest is not copied."""
+
+
 class _Nobody:
     """Stands in for the connection until the node has made one, so that the hot path need not ask."""
 
@@ -303,7 +307,8 @@ class WebSocketProtocol:
             written = 0
         if written != len(frames):
             self.send = self._write_behind
-            self._transport.write(frames[written:])
+            # The rest of something large is shared with whoever else is sent it.
+            self._transport.write(memoryview(frames)[written:] if len(frames) > _SHARED else frames[written:])
 
     def _write_behind(self, frames: bytes) -> None:
         """Something may be waiting in the transport."""

@@ -355,6 +355,7 @@ class Node:
             connection.author,
             may_write=connection.may_write,
             max_state_entries=self.settings.max_state_entries,
+            whole_bytes=self.settings.whole_bytes,
             diff_bytes=self.settings.chunk_bytes,
         )
         connection.open(session)

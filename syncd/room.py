@@ -20,7 +20,7 @@ from crdt.block import Block
 from crdt.gate import STEPPED
 from crdt.ids import RoomId
 from crdt.merge import is_heavy, join
-from crdt.replica import Limits, Replica
+from crdt.replica import SHARED_FROM, Limits, Replica
 from crdt.session import Session
 from crdt.update import Update
 from crdt.wire import UPDATE, awareness_message, sync_message
@@ -99,6 +99,8 @@ class Room:
         "_barriers",
         "_blocks",
         "_cost",
+        "_frame",
+        "_framed_message",
         "_last_flush",
         "_last_presence",
         "_live",
@@ -172,6 +174,7 @@ class Room:
         self._last_flush = 0.0
         self._last_presence = 0.0
         self._cost = 0.0
+        self._frame = self._framed_message = b""
         self._asked = 0.0
         self._blocks: list[tuple[StoredBlock, Block]] = []
         self._marks: deque[tuple[int, int]] = deque()
@@ -367,6 +370,15 @@ class Room:
                 sent += 1
         return sent
 
+    def framed(self, message: bytes) -> bytes:
+        """The frame of a message to one connection; of a large one, made once for all who are sent it in a row."""
+        if len(message) < SHARED_FROM:
+            return frame(message)
+        if self._framed_message is not message:
+            self._framed_message = message
+            self._frame = frame(message)
+        return self._frame
+
     def _count_presence(self, messages: list[bytes], readers: int) -> None:
         stats = self.stats
         stats.presence_out += readers * len(messages)
@@ -393,6 +405,8 @@ class Room:
             self._barriers = deque(entry for entry in self._barriers if entry[1] is not connection)
         if not self.connections:
             self.idle_since = now
+            self.replica.forget_prepared()
+            self._framed_message = self._frame = b""
             self._hasten()
 
     def set_live(self, connection: Connection, live: bool) -> None:

@@ -126,6 +126,31 @@ def test_deletes_go_to_everybody_who_has_something() -> None:
     assert list(block.updates({5: 1}, 100))[-1].endswith(update(deletes={1: [(1, 1)]})[1:])
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 64, 1 << 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_block_as_one_update(seed: int, chunk_bytes: int) -> None:
+    sent = history(seed)
+    block = Block.from_bytes(fold([], sent, chunk_bytes))
+    assert content(author(9, block.whole())) == content(author(10, *sent))
+    assert sorted(parse_update(block.whole()).deletes) == sorted(parse_update(fold_one(sent)).deletes)
+
+
+def fold_one(sent: list[bytes]) -> bytes:
+    """Everything in one chunk."""
+    (chunk,) = unpack(fold([], sent, 1 << 30))
+    return chunk
+
+
+def test_what_a_reader_may_lack_is_not_underestimated() -> None:
+    sent = history(5)
+    block = Block.from_bytes(fold([], sent, chunk_bytes=100))
+    for known in range(0, len(sent), 3):
+        state = parse_state_vector(author(10, *sent[:known]).get_state(), 99)
+        pieces = sum(len(data) for data in block.updates(state, 1 << 30))
+        assert block.lacking(state) + 40 * (1 + len(block.state)) >= pieces
+    assert block.lacking(block.state) == len(block.deletes)
+
+
 def test_an_empty_block() -> None:
     block = Block.from_bytes(fold([], []))
     assert (block.chunks, block.state, block.size, block.deletes) == ([], {}, 0, NO_DELETES)

@@ -56,7 +56,7 @@ class Peer:
 
     _ids = count(1000)
 
-    def __init__(self, room: Room, *, may_write: bool = True) -> None:
+    def __init__(self, room: Room, *, may_write: bool = True, whole_bytes: int = 64) -> None:
         self.doc: Doc[Any] = author(next(self._ids))
         self.counted = Counted()
         self.room = room
@@ -67,6 +67,7 @@ class Peer:
             "author",
             may_write=may_write,
             max_state_entries=99,
+            whole_bytes=whole_bytes,
             diff_bytes=64,
         )
         self.got: list[bytes] = []
@@ -119,9 +120,9 @@ class Room:
         self.presence = Presence(100, 1)
         self.peers: list[Peer] = []
 
-    def enter(self, *, may_write: bool = True) -> Peer:
+    def enter(self, *, may_write: bool = True, whole_bytes: int = 64) -> Peer:
         """A new peer, not synced."""
-        self.peers.append(Peer(self, may_write=may_write))
+        self.peers.append(Peer(self, may_write=may_write, whole_bytes=whole_bytes))
         return self.peers[-1]
 
     def flush(self) -> None:
@@ -202,6 +203,53 @@ def test_a_long_sync_is_paced_and_ends_with_step2() -> None:
     assert second.subs.count(STEP2) == 1
     assert second.subs[-1] == STEP2
     assert content(second.doc) == content(first.doc)
+
+
+def talked(times: int, size: int) -> tuple[Room, Peer]:
+    """A room in which two take turns, so that their text is not one struct, compacted into chunks."""
+    room = Room()
+    peers = [room.enter(), room.enter()]
+    for peer in peers:
+        peer.sync()
+    for number in range(times):
+        peers[number % 2].send(peers[number % 2].type(f"{number % 10}" * size))
+        room.flush()
+    room.compact(chunk_bytes=size)
+    assert len(room.replica.blocks[0].chunks) > 5
+    return room, peers[0]
+
+
+@pytest.mark.parametrize("has_some", [False, True])
+def test_a_sync_that_is_not_too_long_is_not_cut(has_some: bool) -> None:
+    """Cut, it would show an editor half of what somebody did at once."""
+    room, first = talked(20, 50)
+    second = room.enter(whole_bytes=1 << 20)
+    if has_some:
+        second.doc.apply_update(room.replica.blocks[0].chunks[0].data)
+    second.sync()
+    # The block in one update, and the tail, in which there is nothing.
+    assert second.subs == [UPDATE, STEP2]
+    assert content(second.doc) == content(first.doc)
+
+
+def test_a_sync_that_is_too_long_is_cut() -> None:
+    room, first = talked(20, 50)
+    second = room.enter(whole_bytes=room.replica.blocks[0].size - 1)
+    second.sync()
+    assert second.subs.count(UPDATE) > 5
+    assert content(second.doc) == content(first.doc)
+
+
+def test_what_is_sent_to_many_is_made_once() -> None:
+    room, first = talked(20, 5_000)
+    got = []
+    for _ in range(3):
+        peer = room.enter(whole_bytes=1 << 20)
+        peer.sync()
+        got.append([message for message in peer.got if len(message) > 64 * 1024])
+        assert content(peer.doc) == content(first.doc)
+    assert len(got[0]) == 1
+    assert got[0][0] is got[1][0] is got[2][0]
 
 
 def test_what_comes_during_a_sync_is_part_of_it() -> None:

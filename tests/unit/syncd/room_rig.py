@@ -238,6 +238,7 @@ class Rig:
                 self.stats,
                 connection.author,
                 may_write=connection.may_write,
+                whole_bytes=500,
                 diff_bytes=500,
             )
         )

@@ -588,6 +588,23 @@ async def test_a_slow_reader_pauses_and_resumes_and_loses_nothing() -> None:
         assert connection.link.buffered() == 0
 
 
+async def test_one_write_that_is_larger_than_every_buffer() -> None:
+    message = bytes(range(256)) * 40_000
+    whole = frame(message)
+    async with (
+        serving() as rig,
+        await RawClient.open(rig.port, "/ws/a") as one,
+        await RawClient.open(rig.port, "/ws/b") as two,
+    ):
+        for index in range(2):
+            link = (await rig.node.connection(index)).link
+            link.send(whole)
+            link.send(frame(b"after"))
+        for client in (one, two):
+            assert await client.frame() == (BINARY, message)
+            assert await client.frame() == (BINARY, b"after")
+
+
 async def test_a_flood_of_pings_from_a_reader_of_nothing_is_answered_once() -> None:
     async with serving(limits=SMALL) as rig, await RawClient.open(rig.port, "/ws/a") as client:
         connection = await rig.node.connection()

@@ -14,6 +14,7 @@ from crdt.wire import STEP2, sync_message
 from persistence.api import EMPTY_ROOM, Record, StoredBlock
 from persistence.memory import MemoryStore
 from syncd.connection import KEEPALIVE
+from syncd.frames import frame
 from syncd.room import Pace, _records
 from tests.unit.crdt.build import gc, section, update
 from tests.unit.syncd.room_rig import SLOW, Rig, until
@@ -48,6 +49,20 @@ async def test_a_large_stored_update_is_read_in_turns() -> None:
     rig.room.rebase(StoredBlock(1, 3, block))
     assert rig.room.replica.tail.items == []
     assert rig.room.records == 0
+
+
+async def test_the_frame_of_a_large_message_is_made_once_and_not_kept_for_nobody() -> None:
+    rig = await opened()
+    client = rig.enter()
+    large, other = bytes(70_000), bytes(70_001)
+    assert rig.room.framed(large) == frame(large)
+    assert rig.room.framed(large) is rig.room.framed(large)
+    assert rig.room.framed(other) == frame(other)
+    assert rig.room.framed(b"small") == frame(b"small")
+    last = rig.room.framed(large)
+    assert client.connection is not None
+    client.connection.closed(1000, clean=True)
+    assert rig.room.framed(large) is not last
 
 
 async def test_the_first_update_after_a_quiet_time_goes_out_at_once() -> None:
