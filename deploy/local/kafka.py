@@ -24,9 +24,6 @@ _T = TypeVar("_T")
 
 SIZE = 3
 CONFIGURATION = ROOT / "deploy" / "kafka"
-ARCHIVE = KAFKA_JARS.parent / "classes.jsa"
-"""Classes as the JVM has them in memory, written by the first broker that ends in order. Halves the time of a start."""
-
 # Three of them and everything else share one small machine: little memory, and no second compiler, which would be busy
 # for longer than most of these clusters live.
 JVM = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
@@ -87,9 +84,8 @@ class KafkaCluster(Service):
 
     @cached_property
     def _java(self) -> tuple[str, ...]:
-        archive = (f"-XX:SharedArchiveFile={ARCHIVE}",) if ARCHIVE.is_file() else ()
         logs = f"-Dlog4j2.configurationFile={CONFIGURATION / 'log4j2.properties'}"
-        return (str(find("java")), *self._jvm, *archive, "-Xshare:auto", logs, "-cp", f"{KAFKA_JARS}/*")
+        return (str(find("java")), *self._jvm, logs, "-cp", f"{KAFKA_JARS}/*")
 
     def prepare(self, name: str) -> None:
         """Its configuration, and a formatted folder unless it has one."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from deploy.local.errors import Cancelled, LauncherError
 from deploy.local.member import Member, ProcessInfo, Program, Role, inherited_environment
@@ -235,7 +235,7 @@ class Service(ABC):
             raise LauncherError(f"{what} failed:\n{said}")
         return done.stdout
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -13,16 +13,21 @@ from typing import Any
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner
 
 from deploy.local import process
 from deploy.local.cluster import SERVICES_ONLY, LocalCluster, Size
 from deploy.local.errors import LauncherError
 from deploy.local.process import Identity
+from deploy.local.programs import check
 from deploy.local.state import StateFile
 from deploy.local.waiting import until
+from syncd.cluster_cli import app
 from tests.cluster.fixtures import cluster_folder, needing_programs
 
 ROOT = Path(__file__).parents[2]
+NEVER = threading.Event()
+PROGRAMS = ("redis-server", "redis-cli", "java", "postgres", "nginx")
 
 
 def command(*arguments: object) -> list[str]:
@@ -74,10 +79,8 @@ async def _fetch(url: str, *statements: str) -> Any:
 
 @pytest.mark.cluster
 def test_a_cluster_is_started_told_of_repaired_resumed_and_ended(folder: Path) -> None:
-    from deploy.local.programs import check
-
     with needing_programs():
-        check(("redis-server", "redis-cli", "java", "postgres", "nginx"))
+        check(PROGRAMS)
     up = run_json("up", "--nodes", 1, "--workers", 0, "--nginx", 1, "--folder", folder)
     assert up["state"] == "up"
     rows = {row["name"]: row for row in up["processes"]}
@@ -128,15 +131,10 @@ def test_a_cluster_is_started_told_of_repaired_resumed_and_ended(folder: Path) -
     assert not folder.exists()
 
 
-NEVER = threading.Event()
-
-
 @pytest.mark.cluster
 def test_an_interrupted_start_leaves_nothing(folder: Path) -> None:
-    from deploy.local.programs import check
-
     with needing_programs():
-        check(("redis-server", "redis-cli", "java", "postgres", "nginx"))
+        check(PROGRAMS)
     started = subprocess.Popen(
         command("up", "--services-only", "--folder", folder), stderr=subprocess.DEVNULL, cwd=ROOT
     )
@@ -159,6 +157,12 @@ def test_what_is_missing_is_named_with_its_package(folder: Path) -> None:
     assert "apt-get install" in err
     assert "default-jre-headless" in err
     assert not folder.exists()
+
+
+def test_an_installed_wheel_says_that_it_has_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deploy.local", None)
+    ran = CliRunner().invoke(app, ["status"])
+    assert (ran.exit_code, "in a checkout of the repository only" in ran.stderr) == (1, True)
 
 
 def test_without_a_cluster_status_fails_and_down_has_nothing_to_do(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from redis.cluster import ClusterNode
-from redis.cluster import RedisCluster as Client
+import redis.cluster
 
 from deploy.local.cluster import LocalCluster
 from deploy.local.errors import LauncherError
@@ -15,18 +15,21 @@ from deploy.local.waiting import until
 
 pytestmark = pytest.mark.cluster
 
+driver: Any = redis.cluster  # half of it has no types
 
-@pytest.fixture
-def redis(real_services: LocalCluster) -> Iterator[RedisCluster]:
+
+@pytest.fixture(name="redis")
+def redis_cluster(real_services: LocalCluster) -> Iterator[RedisCluster]:
     """All six members in their places, before and after."""
     yield real_services.redis
     real_services.redis.start()
 
 
 @pytest.fixture
-def client(redis: RedisCluster) -> Iterator[Client]:
-    nodes = [ClusterNode(LOOPBACK, redis.ports[name][0]) for name in redis.names]
-    with Client(startup_nodes=nodes, decode_responses=True) as connected:
+def client(redis: RedisCluster) -> Iterator[Any]:
+    """A client as the nodes have one, which asks the members who has what."""
+    nodes = [driver.ClusterNode(LOOPBACK, redis.ports[name][0]) for name in redis.names]
+    with driver.RedisCluster(startup_nodes=nodes, decode_responses=True) as connected:
         yield connected
 
 
@@ -44,7 +47,7 @@ def test_three_primaries_have_a_replica_each(redis: RedisCluster) -> None:
         assert [redis.roles()[name] for name in replicas] == ["replica"]
 
 
-def test_what_is_written_is_on_the_replica(redis: RedisCluster, client: Client) -> None:
+def test_what_is_written_is_on_the_replica(redis: RedisCluster, client: Any) -> None:
     client.set("replicated", "yes")
     _, (replica,) = redis.holders("replicated")
     with redis.client(replica) as direct:
@@ -65,7 +68,7 @@ def test_the_configuration_is_ours(redis: RedisCluster) -> None:
     assert {key: found[key] for key in wanted} == wanted
 
 
-def test_a_replica_takes_over_and_the_old_primary_comes_back_as_a_replica(redis: RedisCluster, client: Client) -> None:
+def test_a_replica_takes_over_and_the_old_primary_comes_back_as_a_replica(redis: RedisCluster, client: Any) -> None:
     client.set("survivor", "1")
     assert client.execute_command("WAIT", 1, 5000, target_nodes=client.get_node_from_key("survivor")) == 1
     primary, (replica,) = redis.holders("survivor")
@@ -89,7 +92,7 @@ def test_a_frozen_member_answers_again_later(redis: RedisCluster) -> None:
     assert redis.members[replica].info.state == "running"
 
 
-def test_a_cluster_that_lost_all_its_keys_is_a_cluster(redis: RedisCluster, client: Client) -> None:
+def test_a_cluster_that_lost_all_its_keys_is_a_cluster(redis: RedisCluster, client: Any) -> None:
     client.set("forgotten", "1")
     for name in redis.names:
         redis.kill(name)
