@@ -1,9 +1,10 @@
 """Structured logs on stderr, for people or as JSON, with nothing secret in them.
 
 A module writes ``log = logs.get(__name__)`` and logs an event in a few words with its facts as keywords:
-``log.info("connection opened", room=room, connection=number)``. What is worth an INFO line is what an operator would
-want to count: a connection opening and closing, a room that could not be loaded, start and stop. Nothing is logged per
-message; counters (`syncd.metrics`) are for that.
+``log.info("token refused", room=room, reason=reason)``. What is worth an INFO line is what an operator would look for:
+start and stop, a client that was refused, a room that could not be loaded. A connection that opens or closes is a DEBUG
+line, since its line costs as much as its handshake and five thousand may come at once. Nothing is logged per message;
+counters (`syncd.metrics`) are for that.
 
 Masking is the last step before rendering, so it also covers the lines of libraries: values under a telling key, tokens
 in a URL's query, bearer headers and anything shaped like a JWT.

@@ -309,7 +309,7 @@ class Node:
         self._addresses[handshake.address] = self._addresses.get(handshake.address, 0) + 1
         if grant.expires_at is not None:
             heapq.heappush(self._expiries, (grant.expires_at, id(connection), connection))
-        logger.info("open: room %r, %s, from %s", name, grant.principal.id, handshake.address)
+        logger.debug("open: room %r, %s, from %s", name, grant.principal.id, handshake.address)
         room.join(connection)
         if room.loaded:
             self._greet(connection)
@@ -323,7 +323,7 @@ class Node:
             self._addresses[connection.address] = left
         else:
             self._addresses.pop(connection.address, None)
-        logger.info("close: room %r, %s, code %d", connection.room.name, connection.author, code)
+        logger.debug("close: room %r, %s, code %d", connection.room.name, connection.author, code)
 
     def _make_room(self, name: RoomId) -> Room:
         assert self._log is not None
