@@ -136,7 +136,11 @@ def test_an_interrupted_start_leaves_nothing(folder: Path) -> None:
     with needing_programs():
         check(PROGRAMS)
     started = subprocess.Popen(
-        command("up", "--services-only", "--folder", folder), stderr=subprocess.DEVNULL, cwd=ROOT
+        command("up", "--services-only", "--folder", folder),
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        # Who runs the tests in the background of a shell has Ctrl+C ignored, and it would be inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         until(lambda: None if len(identities(folder)) >= 8 else "processes", 30, NEVER)
